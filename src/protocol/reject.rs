@@ -1,0 +1,81 @@
+//! Why a datagram was refused. Never an error, never a log line of its own: a count.
+
+use std::fmt;
+
+/// The reasons, in the order of the checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Reject {
+    /// From an address that is not the `remote`, before anything else is looked at.
+    Address,
+    /// Shorter than any datagram of ours, or longer than we could have sent.
+    Length,
+    /// Under no key of ours: a stranger, rubbish, or keys long gone.
+    Unknown,
+    /// A counter seen before, or too old to tell.
+    Replay,
+    /// A handshake that is not newer than the last one.
+    Stale,
+    /// Our own handshake, sent back to us.
+    Reflected,
+    /// A handshake of a version that we do not speak.
+    Version,
+    /// A handshake that crossed ours; the other end yields.
+    Crossed,
+    /// A peer whose settings do not go with ours.
+    Mismatch,
+    /// Authentic, but not what the protocol allows at this point.
+    Malformed,
+    /// A fragment that fits no packet.
+    Fragment,
+}
+
+impl Reject {
+    const ALL: [(Self, &'static str); 11] = [
+        (Self::Address, "address"),
+        (Self::Length, "length"),
+        (Self::Unknown, "unknown"),
+        (Self::Replay, "replay"),
+        (Self::Stale, "stale"),
+        (Self::Reflected, "reflected"),
+        (Self::Version, "version"),
+        (Self::Crossed, "crossed"),
+        (Self::Mismatch, "mismatch"),
+        (Self::Malformed, "malformed"),
+        (Self::Fragment, "fragment"),
+    ];
+}
+
+/// How many datagrams were refused, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rejects([u64; Reject::ALL.len()]);
+
+impl Rejects {
+    /// Counts one.
+    pub fn count(&mut self, reason: Reject) {
+        self.0[reason as usize] += 1;
+    }
+
+    /// How many there were for one reason.
+    pub fn of(&self, reason: Reject) -> u64 {
+        self.0[reason as usize]
+    }
+
+    /// How many there were in all.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+/// `rejects=3 unknown=2 stale=1`: the sum, then the reasons that occurred.
+impl fmt::Display for Rejects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rejects={}", self.total())?;
+        for (reason, name) in Reject::ALL {
+            if self.of(reason) > 0 {
+                write!(f, " {name}={}", self.of(reason))?;
+            }
+        }
+        Ok(())
+    }
+}

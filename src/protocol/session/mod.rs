@@ -1,0 +1,367 @@
+//! One peer: its keys, counters, deadlines and address.
+//!
+//! The driver (tunnel.rs) seals what the device gives and opens what the socket gives; what else must be done comes
+//! out of [`Session::next_action`], and when something is due without traffic out of [`Session::deadline`].
+//! `P` is the path of a datagram. It is compared, kept and handed back, never looked into.
+
+mod closing;
+mod control;
+mod deadlines;
+mod greeting;
+
+use std::collections::VecDeque;
+
+use self::closing::Closing;
+pub use self::closing::Farewell;
+use self::greeting::{HalfOpen, Outstanding};
+use super::epoch::{Epoch, HEAD, OpenedPacket, TAIL};
+use super::handshake::Carriage;
+use super::hello::{Aeads, Hello, Mismatch};
+use super::reject::Reject;
+use super::secrets::Secrets;
+use super::timers::Timers;
+use super::{Entropy, Moment, Time};
+
+/// Bit of the inner byte: the packet is a message of the protocol, not one for the device.
+pub const CONTROL: u8 = 0x80;
+
+/// Half-open handshakes kept at a time.
+pub const HALF_OPEN: usize = 4;
+
+/// The freshness that outlives the process (doc/protocol.md, "Freshness").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// The highest stamp that this end has sent.
+    pub sent: u64,
+    /// The highest stamp that this end has accepted.
+    pub seen: u64,
+}
+
+/// Something the driver has to do, in the order given.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action<P> {
+    /// Store the record. It comes before the datagram that depends on it.
+    Persist(Record),
+    /// Send a datagram of the protocol's own.
+    Send {
+        /// The sealed bytes.
+        datagram: Vec<u8>,
+        /// Where to.
+        path: P,
+    },
+    /// Something happened that others may want to know.
+    Event(Event<P>),
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<P> {
+    /// There are keys, and the peer has shown that it holds them.
+    Established {
+        /// What the peer says of itself.
+        theirs: Hello,
+        /// The bulk cipher.
+        aead: Aeads,
+        /// Where the peer is.
+        path: P,
+    },
+    /// The session has new keys.
+    Rekeyed,
+    /// The peer's settings and ours do not go together; there is no session.
+    Mismatched {
+        /// Why.
+        mismatch: Mismatch,
+        /// Where the peer is.
+        path: P,
+    },
+    /// Handshakes go unanswered; tried again for ever. Told at the fourth, and at every fourth after it.
+    Unanswered {
+        /// How many there were.
+        attempts: u32,
+    },
+    /// The peer has been silent although it was sent something; a handshake begins.
+    Silent,
+    /// The peer's address changed.
+    Roamed {
+        /// Where it was.
+        from: P,
+        /// Where it is.
+        to: P,
+    },
+    /// The peer goes away and has been answered.
+    Bye(Farewell),
+    /// Nothing has been heard for the time of `ping-restart` or `ping-exit`.
+    PingTimeout,
+}
+
+/// What became of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// A packet for the device lies at `datagram[HEAD..datagram.len() - TAIL]`; this is its inner byte.
+    Packet(u8),
+    /// It was the protocol's own; see [`Session::next_action`].
+    Control,
+    /// It was refused.
+    Rejected(Reject),
+}
+
+/// The state of the protocol with one peer.
+pub struct Session<P> {
+    secrets: Secrets,
+    ours: Hello,
+    timers: Timers,
+    record: Record,
+
+    current: Option<Epoch>,
+    previous: Option<Epoch>,
+    half_open: [Option<HalfOpen<P>>; HALF_OPEN],
+    outstanding: Option<Outstanding>,
+    closing: Option<Closing>,
+
+    path: Option<P>,
+    /// A handshake is to be tried until there are keys.
+    wanted: bool,
+    /// The peer said bye, in the datagram with this counter.
+    asleep: Option<u64>,
+    /// When it said so last.
+    asleep_at: Time,
+    /// The peer has not answered what was sent; nothing more goes out under these keys.
+    silent: bool,
+    /// The peer waits for the first packet under the new keys.
+    confirm: bool,
+    rekey_wanted: bool,
+    ping_timed_out: bool,
+
+    rekey_at: Time,
+    sent_at: Time,
+    heard_at: Time,
+    acknowledge_at: Option<Time>,
+    silent_at: Option<Time>,
+
+    actions: VecDeque<Action<P>>,
+}
+
+impl<P: Copy + Eq> Session<P> {
+    /// `ours` is the hello of this process; its stamp and ciphers are filled in for each handshake.
+    /// `record` is what the last process of this tunnel stored.
+    pub fn new(secrets: Secrets, ours: Hello, record: Record, timers: Timers) -> Self {
+        Self {
+            secrets,
+            ours,
+            timers,
+            record,
+            current: None,
+            previous: None,
+            half_open: [const { None }; HALF_OPEN],
+            outstanding: None,
+            closing: None,
+            path: None,
+            wanted: false,
+            asleep: None,
+            asleep_at: Time::ZERO,
+            silent: false,
+            confirm: false,
+            rekey_wanted: false,
+            ping_timed_out: false,
+            rekey_at: Time::ZERO,
+            sent_at: Time::ZERO,
+            heard_at: Time::ZERO,
+            acknowledge_at: None,
+            silent_at: None,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// Whether a packet can be sealed now. If not, packets wait where they are, and [`want`](Self::want) is called.
+    pub fn can_seal(&self, now: Time) -> bool {
+        self.asleep.is_none() && !self.silent && self.usable(now)
+    }
+
+    /// Seals a packet in place: `datagram` is [`HEAD`] bytes of room, the packet, [`TAIL`] bytes of room.
+    ///
+    /// Returns the path to send it on; `None` if there are no keys.
+    pub fn seal(&mut self, now: Time, inner: u8, datagram: &mut [u8]) -> Option<P> {
+        if !self.can_seal(now) {
+            return None;
+        }
+        let path = self.path?;
+        if !self.current.as_mut()?.seal(inner & !CONTROL, datagram) {
+            self.expire();
+            return None;
+        }
+        self.call_off();
+        self.silent_at.get_or_insert(now + self.timers.silence);
+        self.note_sent(now);
+        Some(path)
+    }
+
+    /// Opens a datagram in place and takes note of what it means.
+    pub fn open(
+        &mut self,
+        moment: &Moment,
+        path: P,
+        datagram: &mut [u8],
+        entropy: &mut dyn Entropy,
+    ) -> Opened {
+        if datagram.len() < HEAD + TAIL {
+            return Opened::Rejected(Reject::Length);
+        }
+        let opened = match self.open_with_keys(moment, path, datagram, entropy) {
+            Some(opened) => opened,
+            None => self.open_handshake(moment, path, datagram, entropy).map(|()| Opened::Control),
+        };
+        opened.unwrap_or_else(Opened::Rejected)
+    }
+
+    /// The next thing to do; ask until there is none after every call that takes `&mut self`.
+    pub fn next_action(&mut self) -> Option<Action<P>> {
+        self.actions.pop_front()
+    }
+
+    /// There is a packet to send: makes sure that a handshake is under way if there are no keys. A nap is called off.
+    pub fn want(&mut self, now: Time) {
+        if !self.can_seal(now) {
+            self.wanted = true;
+            self.call_off();
+        }
+    }
+
+    /// Starts anew with a handshake, whatever there is (`ping-restart`, SIGHUP of a caller).
+    pub fn restart(&mut self) {
+        self.silent = true;
+        self.wanted = true;
+        self.outstanding = None;
+    }
+
+    /// Where the peer is to be called.
+    pub fn set_path(&mut self, path: P) {
+        self.path = Some(path);
+    }
+
+    /// Where the peer is, if that is known.
+    pub fn path(&self) -> Option<P> {
+        self.path
+    }
+
+    /// Whether there are keys and the peer has not gone to sleep.
+    pub fn is_up(&self, now: Time) -> bool {
+        self.asleep.is_none() && self.usable(now)
+    }
+
+    fn usable(&self, now: Time) -> bool {
+        self.current.as_ref().is_some_and(|epoch| now < epoch.born + self.timers.expire_after)
+    }
+
+    /// Tries the keys under which the counter is plausible; `None` where there are none.
+    fn open_with_keys(
+        &mut self,
+        moment: &Moment,
+        path: P,
+        datagram: &mut [u8],
+        entropy: &mut dyn Entropy,
+    ) -> Option<Result<Opened, Reject>> {
+        let expire_after = self.timers.expire_after;
+        let live = |epoch: &&mut Epoch| moment.now < epoch.born + expire_after;
+        if let Some(epoch) = self.current.as_mut().filter(live)
+            && let Some(counter) = epoch.plausible(datagram)
+        {
+            let opened = match epoch.open(counter, datagram) {
+                Ok(opened) => opened,
+                Err(reject) => return Some(Err(reject)),
+            };
+            self.note_heard_current(moment.now, path, opened);
+            return Some(self.take(moment, path, opened, datagram, entropy));
+        }
+        if let Some(opened) = self.open_half_open(moment, path, datagram, entropy) {
+            return Some(opened);
+        }
+        let epoch = self.previous.as_mut().filter(live)?;
+        let counter = epoch.plausible(datagram)?;
+        Some(epoch.open(counter, datagram).map(|opened| self.take_late(moment.now, opened)))
+    }
+
+    /// An authentic packet: for the device, or the protocol's own.
+    fn take(
+        &mut self,
+        moment: &Moment,
+        path: P,
+        opened: OpenedPacket,
+        datagram: &mut [u8],
+        entropy: &mut dyn Entropy,
+    ) -> Result<Opened, Reject> {
+        self.silent_at = None;
+        let late = self.take_late(moment.now, opened);
+        if late != Opened::Control {
+            return Ok(late);
+        }
+        let length = datagram.len() - TAIL;
+        let message = datagram.get_mut(HEAD..length).ok_or(Reject::Length)?;
+        self.take_control(moment, path, opened.counter, message, entropy)?;
+        Ok(Opened::Control)
+    }
+
+    /// The same under keys that have been replaced: what the protocol had to say under them is out of date, and they
+    /// do not show that the peer has the new ones.
+    fn take_late(&mut self, now: Time, opened: OpenedPacket) -> Opened {
+        self.heard_at = now;
+        self.ping_timed_out = false;
+        if self.rekey_at <= now {
+            self.rekey_wanted = true;
+        }
+        if opened.inner & CONTROL != 0 {
+            return Opened::Control;
+        }
+        self.acknowledge_at.get_or_insert(now + self.timers.acknowledge);
+        Opened::Packet(opened.inner)
+    }
+
+    fn note_heard_current(&mut self, now: Time, path: P, opened: OpenedPacket) {
+        let awake = self.asleep.is_none_or(|bye| opened.counter > bye && opened.inner & CONTROL == 0);
+        if awake {
+            self.asleep = None;
+        }
+        if self.silent && self.is_up(now) {
+            self.silent = false;
+            self.wanted = false;
+            self.outstanding = None;
+        }
+        if opened.newest {
+            self.roam(path);
+        }
+    }
+
+    fn roam(&mut self, to: P) {
+        if self.path != Some(to)
+            && let Some(from) = self.path.replace(to)
+        {
+            self.tell(Event::Roamed { from, to });
+        }
+    }
+
+    fn note_sent(&mut self, now: Time) {
+        self.sent_at = now;
+        self.acknowledge_at = None;
+        self.confirm = false;
+        if self.rekey_at <= now {
+            self.rekey_wanted = true;
+        }
+    }
+
+    fn expire(&mut self) {
+        self.current = None;
+        self.previous = None;
+        self.silent_at = None;
+        self.acknowledge_at = None;
+        self.drop_rekey();
+    }
+
+    /// A rekey travels in the session; without it there is nothing left to wait for.
+    fn drop_rekey(&mut self) {
+        self.rekey_wanted = false;
+        self.outstanding.take_if(|ours| ours.carriage() == Carriage::Session);
+    }
+
+    fn tell(&mut self, event: Event<P>) {
+        self.actions.push_back(Action::Event(event));
+    }
+}
