@@ -1,0 +1,235 @@
+//! File descriptors at the start of the process: none of the standard streams may lead to the network.
+#![allow(unsafe_code)]
+
+use std::io::{self, Stderr, Stdin, Stdout};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::socket::{
+    AddressFamily, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt,
+};
+use nix::sys::stat::{Mode, SFlag, fstat, umask};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, isatty};
+
+use crate::error::{Error, Exit, Result};
+
+/// What fd 0 was before [`make_safe`] took it away.
+#[derive(Debug)]
+pub enum Inherited {
+    /// An IPv4 or IPv6 datagram socket, now on a descriptor above 2 that closes on exec.
+    Datagram(OwnedFd),
+    /// A socket that cannot carry the tunnel; the text says which: "a stream socket".
+    OtherSocket(&'static str),
+    /// No socket; the text says what instead: "a terminal".
+    None(&'static str),
+}
+
+/// The first statement of the process. Moves a super-server's socket off fd 0 and leaves nothing on 0, 1 and 2 that
+/// a stray line could travel out on.
+///
+/// Under a super-server all three are the socket, and one print goes to whoever sent the first datagram. A unix socket
+/// stays where it is: systemd hands out its journal as one. A closed descriptor becomes /dev/null, so that no file
+/// opened later is taken for a standard stream.
+///
+/// Exits with `EX_OSERR`, without a word, if not even a descriptor can be made: there is nobody safe to tell.
+pub fn make_safe() -> Inherited {
+    let inherited = match kind_of(io::stdin().as_fd()) {
+        Kind::Internet(SockType::Datagram) => match above_standard(io::stdin().as_fd()) {
+            Ok(socket) => Inherited::Datagram(socket),
+            Err(_) => std::process::exit(Exit::Os as i32),
+        },
+        kind @ (Kind::Internet(_) | Kind::OtherSocket) => Inherited::OtherSocket(kind.words()),
+        kind => Inherited::None(kind.words()),
+    };
+    let streams: [&dyn Standard; 3] = [&io::stdin(), &io::stdout(), &io::stderr()];
+    for stream in streams {
+        if matches!(kind_of(stream.fd()), Kind::Internet(_) | Kind::Closed) && silence(stream).is_err() {
+            std::process::exit(Exit::Os as i32);
+        }
+    }
+    inherited
+}
+
+/// Forbids core files and inspection by other processes of the same user, and makes new files private: this process
+/// will hold the key.
+pub fn harden() -> Result<()> {
+    umask(Mode::from_bits_truncate(0o077));
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(|e| Error::new(Exit::Os, "forbid core files", e))?;
+    prctl::set_dumpable(false).map_err(|e| Error::new(Exit::Os, "forbid inspection of the process", e))
+}
+
+/// The socket that systemd passes by sd_listen_fds(3): fd 3, if `LISTEN_PID` names this process and `LISTEN_FDS`
+/// is 1. Closes on exec from here on. Only the first call can return it.
+pub fn systemd_socket() -> Option<OwnedFd> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    const FIRST: RawFd = 3;
+    let named = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    if named("LISTEN_PID") != Some(std::process::id()) || named("LISTEN_FDS") != Some(1) {
+        return None;
+    }
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return None;
+    }
+    // SAFETY: only asks whether fd 3 is open; the borrow ends with the statement.
+    fcntl(unsafe { BorrowedFd::borrow_raw(FIRST) }, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
+    // SAFETY: open, as fcntl has just shown, and ours by the protocol of sd_listen_fds(3), which names this process;
+    // TAKEN makes sure that it gets one owner.
+    Some(unsafe { OwnedFd::from_raw_fd(FIRST) })
+}
+
+/// Whether `fd` is an IPv4 or IPv6 datagram socket; otherwise what it is, in words ("a stream socket").
+pub fn check_datagram(fd: BorrowedFd<'_>) -> std::result::Result<(), &'static str> {
+    match kind_of(fd) {
+        Kind::Internet(SockType::Datagram) => Ok(()),
+        kind => Err(kind.words()),
+    }
+}
+
+/// Puts /dev/null over fds 0, 1 and 2.
+pub fn silence_standard() -> Result<()> {
+    let streams: [&dyn Standard; 3] = [&io::stdin(), &io::stdout(), &io::stderr()];
+    streams
+        .into_iter()
+        .try_for_each(silence)
+        .map_err(|e| Error::new(Exit::Os, "put /dev/null over the standard streams", e))
+}
+
+/// Closes every descriptor above 2 except those in `keep`.
+///
+/// # Safety
+/// The caller must be a forked child that never again uses or drops an object that owns one of the closed descriptors.
+pub(super) unsafe fn close_others(keep: &[RawFd]) {
+    let mut keep: Vec<u32> = keep.iter().filter_map(|&fd| u32::try_from(fd).ok()).collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    for kept in keep.into_iter().filter(|&fd| fd >= 3) {
+        if kept > first {
+            close_range(first, kept - 1);
+        }
+        first = kept + 1;
+    }
+    close_range(first, u32::MAX);
+}
+
+/// What a descriptor leads to.
+enum Kind {
+    Internet(SockType),
+    OtherSocket,
+    Terminal,
+    Pipe,
+    File,
+    Device,
+    Closed,
+}
+
+impl Kind {
+    fn words(&self) -> &'static str {
+        match self {
+            Kind::Internet(SockType::Datagram) => "a datagram socket",
+            Kind::Internet(SockType::Stream) => "a stream socket",
+            Kind::Internet(_) => "a raw socket",
+            Kind::OtherSocket => "a socket, but not of the Internet",
+            Kind::Terminal => "a terminal",
+            Kind::Pipe => "a pipe",
+            Kind::File => "a file",
+            Kind::Device => "a device",
+            Kind::Closed => "closed",
+        }
+    }
+}
+
+fn kind_of(fd: BorrowedFd<'_>) -> Kind {
+    let Ok(stat) = fstat(fd) else { return Kind::Closed };
+    match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+        SFlag::S_IFSOCK => socket_kind(fd),
+        SFlag::S_IFIFO => Kind::Pipe,
+        SFlag::S_IFCHR if isatty(fd) == Ok(true) => Kind::Terminal,
+        SFlag::S_IFCHR | SFlag::S_IFBLK => Kind::Device,
+        _ => Kind::File,
+    }
+}
+
+fn socket_kind(fd: BorrowedFd<'_>) -> Kind {
+    let family = getsockname::<SockaddrStorage>(fd.as_raw_fd()).ok().and_then(|address| address.family());
+    if !matches!(family, Some(AddressFamily::Inet | AddressFamily::Inet6)) {
+        return Kind::OtherSocket;
+    }
+    Kind::Internet(getsockopt(&fd, sockopt::SockType).unwrap_or(SockType::Raw))
+}
+
+fn above_standard(fd: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
+    let moved = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    // SAFETY: fcntl has just made this descriptor, so nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(moved) })
+}
+
+/// One of the three standard streams, and how to replace what it leads to.
+trait Standard {
+    fn fd(&self) -> BorrowedFd<'_>;
+    fn replace(&self, by: &OwnedFd) -> nix::Result<()>;
+}
+
+impl Standard for Stdin {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
+    fn replace(&self, by: &OwnedFd) -> nix::Result<()> {
+        dup2_stdin(by)
+    }
+}
+
+impl Standard for Stdout {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
+    fn replace(&self, by: &OwnedFd) -> nix::Result<()> {
+        dup2_stdout(by)
+    }
+}
+
+impl Standard for Stderr {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
+    fn replace(&self, by: &OwnedFd) -> nix::Result<()> {
+        dup2_stderr(by)
+    }
+}
+
+fn silence(stream: &dyn Standard) -> nix::Result<()> {
+    let null = nowhere()?;
+    if null.as_raw_fd() != stream.fd().as_raw_fd() {
+        return stream.replace(&null);
+    }
+    // The stream was closed and the open has filled its place: it must stay open, and open across exec.
+    fcntl(&null, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    std::mem::forget(null);
+    Ok(())
+}
+
+/// /dev/null, or where there is none (a bare chroot) a pipe that nobody writes to: reads end, writes fail.
+fn nowhere() -> nix::Result<OwnedFd> {
+    match open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()) {
+        Err(Errno::ENOENT | Errno::EACCES) => Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC)?.0),
+        opened => opened,
+    }
+}
+
+/// close_range(2); kernels before 5.9 lack it, there the open ones are looked up.
+fn close_range(first: u32, last: u32) {
+    // SAFETY: takes three numbers and no memory. What closing means to the owners is the caller's promise (close_others).
+    if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
+        return;
+    }
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
+    let open: Vec<u32> =
+        open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for fd in open.into_iter().filter(|fd| (first..=last).contains(fd)) {
+        // SAFETY: as above; a number that is not open any more (read_dir's own) is refused by the kernel.
+        unsafe { libc::close(fd.cast_signed()) };
+    }
+}

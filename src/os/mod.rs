@@ -1,0 +1,19 @@
+//! The system: every call to it, and all the unsafe code there is. Knows nothing of protocol, packets or directives.
+
+pub mod answer;
+pub mod background;
+mod child;
+pub mod clock;
+pub mod descriptors;
+pub mod device;
+pub mod helper;
+pub mod hosts;
+pub mod netlink;
+pub mod privileges;
+pub mod resolver;
+pub mod route;
+pub mod sandbox;
+pub mod script;
+pub mod signals;
+pub mod state_file;
+pub mod udp;

@@ -1,0 +1,353 @@
+//! A small record that survives a torn write, and the lock that makes a tunnel's process the only one.
+//!
+//! The file: two slots, each at the start of its own 512-byte sector, and a third sector that names the holder of the
+//! lock. A slot is 40 bytes: magic (8) | sequence number, little endian (8) | payload (16) | the first 8 bytes of
+//! BLAKE2s-256 over the 32 before. Each write goes to the slot that does not hold the newest record, so a write
+//! that is cut short leaves the record before it.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use blake2::{Blake2s256, Digest};
+use nix::errno::Errno;
+use nix::fcntl::FlockArg;
+
+use crate::error::{Error, Exit, Result};
+
+/// What a slot carries; its meaning is the caller's.
+pub type Payload = [u8; 16];
+
+const SECTOR: u64 = 512;
+const HOLDER: u64 = 2 * SECTOR;
+/// The size of the file: the sandbox lets no file grow beyond it.
+pub(super) const SIZE: u64 = 3 * SECTOR;
+const MAGIC: [u8; 8] = *b"naptun\x00\x01";
+const SLOT: usize = 40;
+const SUMMED: usize = 32;
+/// How often a held lock is tried again: short beside the start of a process, long beside the system call.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// The outcome of [`StateFile::open`].
+#[derive(Debug)]
+pub enum Opened {
+    /// The lock is ours.
+    Ours(StateFile),
+    /// Another process holds it; its id, where it has left one.
+    LockedBy(Option<u32>),
+}
+
+/// The open, locked file. The lock goes when the last descriptor of this opening is closed, at the latest with the
+/// process.
+#[derive(Debug)]
+pub struct StateFile {
+    file: File,
+    newest: Option<Record>,
+    damaged: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Record {
+    sequence: u64,
+    payload: Payload,
+}
+
+impl StateFile {
+    /// Opens or makes `path`, and its directory if only that is missing; takes the lock, trying for `wait` if a dying
+    /// predecessor still has it; reads the newest record.
+    ///
+    /// Refuses what is not a plain file of this user, or what others may write.
+    pub fn open(path: &Path, wait: Duration) -> Result<Opened> {
+        let fail = |exit, e| Error::new(exit, format!("open {}", path.display()), e);
+        let file = create(path).map_err(|e| fail(Exit::CannotCreate, e))?;
+        check(&file, path)?;
+        if !lock(&file, wait).map_err(|e| fail(Exit::Io, e))? {
+            return Ok(Opened::LockedBy(holder(&file)));
+        }
+        let mut state = Self { file, newest: None, damaged: false };
+        state.load().map_err(|e| fail(Exit::Io, e))?;
+        Ok(Opened::Ours(state))
+    }
+
+    /// The payload written last, if any was.
+    pub fn read(&self) -> Option<Payload> {
+        self.newest.map(|record| record.payload)
+    }
+
+    /// Whether the file had been written to but held no valid record when it was opened.
+    pub fn is_damaged(&self) -> bool {
+        self.damaged
+    }
+
+    /// Replaces the record, with pwrite(2) alone. After an error the record before it is still there.
+    ///
+    /// No fsync: the record has to be there before the answer to a handshake goes out, and what pwrite has put into the
+    /// page cache survives the end of this process in any manner. Only a crash of the machine can lose it; waiting for
+    /// the disk would guard against that at the price of more time than the rest of the wake together.
+    pub fn write(&mut self, payload: Payload) -> Result<()> {
+        let sequence = self.newest.map_or(0, |record| record.sequence).wrapping_add(1);
+        let record = Record { sequence, payload };
+        self.file
+            .write_all_at(&record.to_bytes(), record.offset())
+            .map_err(|e| Error::new(Exit::Io, "write the state file", e))?;
+        self.newest = Some(record);
+        Ok(())
+    }
+
+    /// Waits until the disk has the record (fdatasync(2)).
+    pub fn flush(&self) -> Result<()> {
+        self.file.sync_data().map_err(|e| Error::new(Exit::Io, "flush the state file", e))
+    }
+
+    fn load(&mut self) -> io::Result<()> {
+        let slots = [read_slot(&self.file, 0)?, read_slot(&self.file, SECTOR)?];
+        self.newest = slots.iter().filter_map(Record::from_bytes).max_by_key(|record| record.sequence);
+        self.damaged = self.newest.is_none() && slots.iter().flatten().any(|&byte| byte != 0);
+        // All of it is allocated now, so that no later write can fail for want of space.
+        if self.file.metadata()?.len() < SIZE {
+            let missing = self.file.metadata()?.len();
+            let zeros = vec![0; usize::try_from(SIZE - missing).unwrap_or_default()];
+            self.file.write_all_at(&zeros, missing)?;
+        }
+        self.file.write_all_at(format!("{:<10}\n", std::process::id()).as_bytes(), HOLDER)
+    }
+}
+
+impl Record {
+    fn offset(self) -> u64 {
+        (self.sequence & 1) * SECTOR
+    }
+
+    fn to_bytes(self) -> [u8; SLOT] {
+        let mut bytes = [0; SLOT];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..16].copy_from_slice(&self.sequence.to_le_bytes());
+        bytes[16..SUMMED].copy_from_slice(&self.payload);
+        let sum = checksum(&bytes);
+        bytes[SUMMED..].copy_from_slice(&sum);
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; SLOT]) -> Option<Self> {
+        let (magic, rest) = bytes.split_first_chunk::<8>()?;
+        let (sequence, rest) = rest.split_first_chunk::<8>()?;
+        let (payload, sum) = rest.split_first_chunk::<16>()?;
+        let valid = *magic == MAGIC && sum == checksum(bytes);
+        valid.then(|| Self { sequence: u64::from_le_bytes(*sequence), payload: *payload })
+    }
+}
+
+/// Tells a torn slot from a whole one. No key: who can write the file can also delete it.
+fn checksum(slot: &[u8; SLOT]) -> [u8; 8] {
+    let mut sum = [0; 8];
+    for (to, from) in sum.iter_mut().zip(Blake2s256::digest(&slot[..SUMMED])) {
+        *to = from;
+    }
+    sum
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    // O_NONBLOCK: a FIFO in this place must not hold the wake; it means nothing to a plain file.
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options.custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY);
+    match (options.open(path), path.parent()) {
+        (Err(e), Some(directory)) if e.kind() == io::ErrorKind::NotFound => {
+            DirBuilder::new().mode(0o700).create(directory)?;
+            options.open(path)
+        }
+        (opened, _) => opened,
+    }
+}
+
+fn check(file: &File, path: &Path) -> Result<()> {
+    let act = || format!("open {}", path.display());
+    let meta = file.metadata().map_err(|e| Error::new(Exit::Io, act(), e))?;
+    if !meta.is_file() {
+        return Err(Error::new(Exit::Data, act(), "is not a plain file"));
+    }
+    if meta.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(Error::new(Exit::NoPermission, act(), format!("belongs to user {}", meta.uid())));
+    }
+    if meta.mode() & 0o022 != 0 {
+        return Err(Error::new(Exit::NoPermission, act(), "others may write it").advise("chmod 600"));
+    }
+    Ok(())
+}
+
+/// Whether the lock could be had.
+fn lock(file: &File, wait: Duration) -> io::Result<bool> {
+    let start = Instant::now();
+    loop {
+        match try_lock(file) {
+            Ok(()) => return Ok(true),
+            Err(Errno::EAGAIN) if start.elapsed() < wait => std::thread::sleep(RETRY),
+            Err(Errno::EAGAIN) => return Ok(false),
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// nix's replacement for this function unlocks when it is dropped, also when that happens in a forked process, and
+/// would take the lock from the one that still needs it. Here closing unlocks.
+#[allow(deprecated)]
+fn try_lock(file: &File) -> nix::Result<()> {
+    nix::fcntl::flock(file.as_raw_fd(), FlockArg::LockExclusiveNonblock)
+}
+
+fn holder(file: &File) -> Option<u32> {
+    let mut text = [0; 10];
+    file.read_exact_at(&mut text, HOLDER).ok()?;
+    std::str::from_utf8(&text).ok()?.trim_end().parse().ok()
+}
+
+/// A slot, zeros where the file is too short.
+fn read_slot(file: &File, offset: u64) -> io::Result<[u8; SLOT]> {
+    let mut slot = [0; SLOT];
+    match file.read_exact_at(&mut slot, offset) {
+        Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => Err(e),
+        _ => Ok(slot),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("naptun-state-{name}-{}", std::process::id()));
+            std::fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+        fn file(&self) -> PathBuf {
+            self.0.join("deep").join("state")
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn open(path: &Path) -> StateFile {
+        match StateFile::open(path, Duration::ZERO).unwrap() {
+            Opened::Ours(state) => state,
+            locked => panic!("{locked:?}"),
+        }
+    }
+
+    #[test]
+    fn what_was_written_last_is_read_after_opening_again() {
+        let place = Place::new("last");
+        assert_eq!(open(&place.file()).read(), None);
+        for n in 0..5 {
+            open(&place.file()).write([n; 16]).unwrap();
+            assert_eq!(open(&place.file()).read(), Some([n; 16]));
+        }
+        let mut state = open(&place.file());
+        state.write([8; 16]).unwrap();
+        state.write([9; 16]).unwrap();
+        state.flush().unwrap();
+        drop(state);
+        assert_eq!(open(&place.file()).read(), Some([9; 16]));
+    }
+
+    #[test]
+    fn the_directory_and_the_file_are_private_and_of_a_fixed_size() {
+        let place = Place::new("mode");
+        open(&place.file()).write([1; 16]).unwrap();
+        let meta = std::fs::metadata(place.file()).unwrap();
+        assert_eq!((meta.mode() & 0o777, meta.len()), (0o600, SIZE));
+        assert_eq!(std::fs::metadata(place.0.join("deep")).unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_write_cut_short_at_any_byte_leaves_the_record_before_it_or_the_new_one() {
+        let place = Place::new("torn");
+        let (old, new) = ([0x11; 16], [0x22; 16]);
+        for history in 1..=3_u64 {
+            for cut in 0..=SLOT {
+                let _ = std::fs::remove_file(place.file());
+                let mut state = open(&place.file());
+                (1..history).for_each(|n| state.write([n.to_le_bytes()[0]; 16]).unwrap());
+                state.write(old).unwrap();
+                let record = Record { sequence: history + 1, payload: new };
+                state.file.write_all_at(&record.to_bytes()[..cut], record.offset()).unwrap();
+                drop(state);
+                let expected = if cut == SLOT { new } else { old };
+                let mut state = open(&place.file());
+                assert_eq!(state.read(), Some(expected), "{history} writes, cut at {cut}");
+                state.write([0x33; 16]).unwrap();
+                drop(state);
+                assert_eq!(open(&place.file()).read(), Some([0x33; 16]), "{history} writes, cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_of_a_slot_goes_unnoticed() {
+        let bytes = Record { sequence: 7, payload: [5; 16] }.to_bytes();
+        assert!(Record::from_bytes(&bytes).is_some());
+        for bit in 0..SLOT * 8 {
+            let mut flipped = bytes;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Record::from_bytes(&flipped), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_valid_record_is_taken_over_and_called_damaged() {
+        let place = Place::new("damaged");
+        assert!(!open(&place.file()).is_damaged());
+        std::fs::write(place.file(), [0xAA; 600]).unwrap();
+        let mut state = open(&place.file());
+        assert!(state.is_damaged() && state.read().is_none());
+        state.write([1; 16]).unwrap();
+        drop(state);
+        assert!(!open(&place.file()).is_damaged());
+    }
+
+    #[test]
+    fn the_second_opening_is_told_who_has_the_first_and_waits_for_its_end() {
+        let place = Place::new("lock");
+        let first = open(&place.file());
+        let second = StateFile::open(&place.file(), Duration::from_millis(30)).unwrap();
+        assert!(matches!(second, Opened::LockedBy(Some(pid)) if pid == std::process::id()), "{second:?}");
+        let end = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(first);
+        });
+        let third = StateFile::open(&place.file(), Duration::from_secs(10)).unwrap();
+        assert!(matches!(third, Opened::Ours(_)));
+        end.join().unwrap();
+    }
+
+    #[test]
+    fn a_symlink_a_fifo_a_directory_and_a_file_that_others_may_write_are_refused() {
+        let place = Place::new("refused");
+        std::fs::create_dir(place.0.join("deep")).unwrap();
+        let target = place.0.join("target");
+        std::fs::write(&target, "").unwrap();
+        std::os::unix::fs::symlink(&target, place.file()).unwrap();
+        assert!(StateFile::open(&place.file(), Duration::ZERO).is_err());
+        std::fs::remove_file(place.file()).unwrap();
+        nix::unistd::mkfifo(&place.file(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let fifo = StateFile::open(&place.file(), Duration::ZERO).unwrap_err();
+        assert!(fifo.to_string().ends_with("is not a plain file"), "{fifo}");
+        assert!(StateFile::open(&place.0.join("deep"), Duration::ZERO).is_err());
+        let mut mode = std::fs::metadata(&target).unwrap().permissions();
+        std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o622);
+        std::fs::set_permissions(&target, mode).unwrap();
+        let loose = StateFile::open(&target, Duration::ZERO).unwrap_err();
+        assert!(loose.to_string().ends_with("others may write it; chmod 600"), "{loose}");
+    }
+}
