@@ -1,0 +1,74 @@
+//! What has passed, for the log line at the end, SIGUSR2, and the file of the `status` directive.
+
+use std::fmt::Write as _;
+
+use crate::protocol::Rejects;
+
+/// Totals since the process started, in bytes and packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Read from the device.
+    pub device_in: Flow,
+    /// Written to the device.
+    pub device_out: Flow,
+    /// Received from the socket, rejects included.
+    pub udp_in: Flow,
+    /// Sent on the socket.
+    pub udp_out: Flow,
+    /// Received and found authentic, as packets for the device.
+    pub authentic: Flow,
+    /// Packets that the socket or the device did not take.
+    pub dropped: u64,
+    /// Datagrams refused.
+    pub rejects: Rejects,
+}
+
+/// Packets and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// How many.
+    pub packets: u64,
+    /// How long, together.
+    pub bytes: u64,
+}
+
+impl Flow {
+    /// Counts one packet.
+    pub fn count(&mut self, bytes: usize) {
+        self.packets += 1;
+        self.bytes += bytes as u64;
+    }
+}
+
+impl Counters {
+    /// `key=value` pairs for one log line.
+    pub fn line(&self) -> String {
+        format!(
+            "in_packets={} in_bytes={} out_packets={} out_bytes={} udp_in_bytes={} udp_out_bytes={} dropped={} {}",
+            self.device_out.packets,
+            self.device_out.bytes,
+            self.device_in.packets,
+            self.device_in.bytes,
+            self.udp_in.bytes,
+            self.udp_out.bytes,
+            self.dropped,
+            self.rejects
+        )
+    }
+
+    /// OpenVPN's point-to-point status block, as its readers expect it. `updated` is `YYYY-MM-DD HH:MM:SS`.
+    pub fn block(&self, updated: &str) -> String {
+        let mut block = format!("OpenVPN STATISTICS\nUpdated,{updated}\n");
+        let rows = [
+            ("TUN/TAP read bytes", self.device_in.bytes),
+            ("TUN/TAP write bytes", self.device_out.bytes),
+            ("TCP/UDP read bytes", self.udp_in.bytes),
+            ("TCP/UDP write bytes", self.udp_out.bytes),
+            ("Auth read bytes", self.authentic.bytes),
+        ];
+        for (name, bytes) in rows {
+            let _ = writeln!(block, "{name},{bytes}");
+        }
+        block + "END\n"
+    }
+}
