@@ -1,0 +1,262 @@
+//! The life of the process, top to bottom; the README has the map of the code, doc/protocol.md the protocol.
+
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod interface;
+pub mod launch;
+pub mod log;
+pub mod os;
+pub mod packet;
+pub mod prepare;
+pub mod protocol;
+pub mod remote;
+pub mod state;
+pub mod status;
+pub mod tunnel;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::cli::{Args, Parsed};
+use crate::config::settings::Settings;
+use crate::config::{Loaded, key};
+use crate::error::{Error, Exit, Result};
+use crate::interface::Plan;
+use crate::launch::Launch;
+use crate::log::{MILESTONE, Target};
+use crate::os::background::{self, Outcome, Readiness, Side};
+use crate::os::clock;
+use crate::os::descriptors::{self, Inherited};
+use crate::os::device::Device;
+use crate::os::helper::Helper;
+use crate::os::privileges::{self, Identity};
+use crate::os::sandbox;
+use crate::os::signals::Signals;
+use crate::protocol::{Secrets, Session};
+use crate::tunnel::{End, Parts, Tunnel, decode_record};
+
+/// The program, from its first statement to its exit code.
+pub fn run() -> ExitCode {
+    // Under a super-server stdin, stdout and stderr are the tunnel's socket: nothing may be printed before this.
+    let inherited = descriptors::make_safe();
+    let told = Told { woken: matches!(inherited, Inherited::Datagram(_) | Inherited::OtherSocket(_)) };
+    let target = if told.woken { Target::Syslog } else { Target::Stderr };
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let exit = log::open(target, "naptun", 1, 0)
+        .and_then(|()| descriptors::harden())
+        .map_err(|error| told.failure(&error))
+        .and_then(|()| command(&arguments, inherited, &told))
+        .unwrap_or_else(|exit| exit);
+    ExitCode::from(exit as u8)
+}
+
+/// Does what the command line asks for. `Err` is the code of a failure that has been told.
+fn command(arguments: &[OsString], inherited: Inherited, told: &Told) -> std::result::Result<Exit, Exit> {
+    log::panics_too();
+    let parsed = Args::parse(arguments).map_err(|early| match early.exit {
+        Exit::Ok => told.text(&early.text),
+        exit => told.words(early.text.trim_start_matches("naptun: ").trim_end(), exit),
+    })?;
+    match parsed {
+        Parsed::GenKey { file } => generate_key(file, told).map_err(|error| told.failure(&error)),
+        Parsed::Check { cd, files } => {
+            let (lines, exit) = config::check::check(cd.as_deref(), &files);
+            told.text(&lines.iter().map(|line| format!("{line}\n")).collect::<String>());
+            Ok(exit)
+        }
+        Parsed::Run { cd, statements } => {
+            let loaded = config::load(cd.as_deref(), &statements).map_err(|problems| {
+                let exit = problems.first().map_or(Exit::Config, |problem| problem.exit());
+                problems.iter().fold(exit, |exit, problem| told.words(&problem.to_string(), exit))
+            })?;
+            endpoint(&loaded, inherited).map_err(|error| told.failure(&error))
+        }
+    }
+}
+
+/// One tunnel endpoint, in the background if the configuration says so.
+fn endpoint(loaded: &Loaded, inherited: Inherited) -> Result<Exit> {
+    let Loaded { settings, dir } = loaded;
+    std::env::set_current_dir(dir)
+        .map_err(|cause| Error::new(Exit::NoInput, format!("enter {}", dir.display()), cause))?;
+    if !settings.daemon {
+        return live(settings, dir, inherited, &mut None);
+    }
+    match background::detach()? {
+        Side::Parent(Outcome::Ready) => Ok(Exit::Ok),
+        Side::Parent(Outcome::Failed(code, reason)) => {
+            print_error(&reason);
+            std::process::exit(code.into());
+        }
+        Side::Parent(Outcome::Died(how)) => Err(Error::new(Exit::Software, "go to the background", how)),
+        Side::Child(readiness) => {
+            let mut readiness = Some(readiness);
+            let ended = live(settings, dir, inherited, &mut readiness);
+            if let (Err(error), Some(readiness)) = (&ended, readiness) {
+                readiness.failed(error.exit() as u8, &error.to_string());
+            }
+            // There is no terminal any more: syslog is where this belongs.
+            Ok(ended.unwrap_or_else(|error| {
+                ::log::error!("{error}");
+                error.exit()
+            }))
+        }
+    }
+}
+
+/// The life of an endpoint, from the first line of its log to the last. `readiness` is owed to a process that
+/// waits in the foreground.
+fn live(
+    settings: &Settings,
+    dir: &Path,
+    inherited: Inherited,
+    readiness: &mut Option<Readiness>,
+) -> Result<Exit> {
+    prepare::open_log(settings)?;
+    let started = clock::boot();
+    let mut endpoint = Endpoint::open(settings, dir, inherited)?;
+    let end = match endpoint.launch {
+        Launch::Caller => endpoint.call(readiness)?,
+        _ => endpoint.listen(readiness)?,
+    };
+    endpoint.farewell(end);
+    let seconds = (clock::boot() - started).as_secs();
+    let totals = endpoint.tunnel.totals();
+    ::log::info!(target: MILESTONE, "closed reason={} seconds={seconds} {totals}", end.name());
+    Ok(Exit::Ok)
+}
+
+/// Everything an endpoint is made of.
+struct Endpoint<'a> {
+    settings: &'a Settings,
+    launch: Launch,
+    identity: Identity,
+    plan: Plan,
+    tunnel: Tunnel,
+    helper: Option<Helper>,
+}
+
+impl<'a> Endpoint<'a> {
+    /// As root: opens what only root may open, and forks the helpers before there is a secret to inherit.
+    fn open(settings: &'a Settings, dir: &Path, inherited: Inherited) -> Result<Self> {
+        let signals = Signals::open()?;
+        let identity = Identity::lookup(&settings.user, settings.group.as_deref())?;
+        let (launch, udp) = launch::carrier(settings, inherited)?;
+        prepare::write_pid(settings)?;
+        let (plan, remotes) = prepare::plan(settings, &identity)?;
+        let helper = plan.helper(settings)?;
+
+        let secrets = Secrets::derive(key::load(&settings.secret)?.as_bytes());
+        let state = state::open(settings, dir, &secrets)?;
+        let record = state.as_ref().and_then(|state| state.read()).map(decode_record).unwrap_or_default();
+        let hello = prepare::hello(settings, launch, &plan);
+        let session = Session::new(secrets, hello, record, prepare::timers(settings));
+        let (status, policy) = (prepare::open_status(settings)?, prepare::policy(settings));
+        let parts = Parts { session, udp, signals, state, remotes, status, policy };
+        let tunnel = Tunnel::new(parts, plan.layer, plan.mtu)?;
+        prepare::adjust_process(settings)?;
+        ::log::info!("started launch={} port={}{}", launch.name(), tunnel.port(), prepare::nap(settings));
+        Ok(Self { settings, launch, identity, plan, tunnel, helper })
+    }
+
+    /// A caller has its device before it reads the first datagram.
+    fn call(&mut self, readiness: &mut Option<Readiness>) -> Result<End> {
+        let device = self.bring_up()?;
+        prepare::reduce(&self.identity, &[])?;
+        self.give_up_everything(readiness)?;
+        self.tunnel.call();
+        self.tunnel.pump(device)
+    }
+
+    /// A listener has none before a peer has proved itself, and reads until then with what the device needs alone.
+    fn listen(&mut self, readiness: &mut Option<Readiness>) -> Result<End> {
+        prepare::reduce(&self.identity, &prepare::capabilities_for_device())?;
+        prepare::notice_landlock(sandbox::reduced()?);
+        ready(readiness)?;
+        if let Some(end) = self.tunnel.wait_for_peer()? {
+            return Ok(end);
+        }
+        let device = self.bring_up()?;
+        self.give_up_everything(readiness)?;
+        self.tunnel.complete();
+        self.tunnel.pump(device)
+    }
+
+    fn bring_up(&mut self) -> Result<Device> {
+        self.plan.bring_up(self.settings, self.tunnel.peer(), self.helper.as_mut())
+    }
+
+    /// With the device up there is nothing left to be allowed.
+    fn give_up_everything(&self, readiness: &mut Option<Readiness>) -> Result<()> {
+        privileges::drop_all()?;
+        // Needs /dev/null, and nothing can be opened after this.
+        ready(readiness)?;
+        prepare::notice_landlock(sandbox::pump(prepare::writes_files(self.settings))?);
+        Ok(())
+    }
+
+    /// The device is gone; `down` runs, and foreign routes are taken away.
+    fn farewell(&mut self, end: End) {
+        if let Some(helper) = &mut self.helper
+            && let Err(error) = helper.finish(&end.name().to_ascii_lowercase())
+        {
+            ::log::warn!("{error}");
+        }
+    }
+}
+
+fn ready(readiness: &mut Option<Readiness>) -> Result<()> {
+    readiness.take().map_or(Ok(()), Readiness::ready)
+}
+
+fn generate_key(file: Option<PathBuf>, told: &Told) -> Result<Exit> {
+    let mut random = zeroize::Zeroizing::new([0; 256]);
+    getrandom::fill(&mut *random).map_err(|cause| Error::new(Exit::Os, "read random numbers", cause))?;
+    let text = key::generate(&random);
+    match file {
+        Some(path) => key::write_new(&path, &text).map(|()| Exit::Ok),
+        None => Ok(told.text(&text)),
+    }
+}
+
+/// Where things are told: syslog under a super-server, standard output and error otherwise.
+struct Told {
+    woken: bool,
+}
+
+impl Told {
+    /// Under a super-server nobody reads standard output, and who wrote the service wonders: that is told instead.
+    fn text(&self, text: &str) -> Exit {
+        if self.woken {
+            ::log::error!(
+                "started by a super-server without a tunnel to run; it needs naptun --inetd --config FILE"
+            );
+            return Exit::Ok;
+        }
+        match std::io::stdout().write_all(text.as_bytes()) {
+            Ok(()) => Exit::Ok,
+            Err(_) => Exit::Io,
+        }
+    }
+
+    fn failure(&self, error: &Error) -> Exit {
+        self.words(&error.to_string(), error.exit())
+    }
+
+    fn words(&self, text: &str, exit: Exit) -> Exit {
+        if self.woken {
+            text.lines().for_each(|line| ::log::error!("{line}"));
+        } else {
+            print_error(text);
+        }
+        exit
+    }
+}
+
+fn print_error(text: &str) {
+    // With stderr gone there is nowhere left to tell.
+    let _ = writeln!(std::io::stderr(), "naptun: {text}");
+}

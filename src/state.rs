@@ -1,0 +1,57 @@
+//! Where a tunnel keeps what must outlive its process: the freshness record, and the lock that keeps it single.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use blake2::digest::consts::U4;
+use blake2::{Blake2b, Digest as _};
+
+use crate::config::settings::Settings;
+use crate::error::{Error, Exit, Result};
+use crate::os::state_file::{Opened, StateFile};
+use crate::protocol::Secrets;
+
+/// The folder of the state files; made if it is missing.
+const FOLDER: &str = "/var/lib/naptun";
+
+/// How long a predecessor may take to go: it has said bye already.
+const WAIT: Duration = Duration::from_secs(2);
+
+/// Opens and locks the state file of this tunnel.
+///
+/// `None`, with a line in the log, where there can be none: a tunnel that forgets is better than none. Fails if
+/// another process runs this tunnel.
+pub fn open(settings: &Settings, dir: &Path, secrets: &Secrets) -> Result<Option<StateFile>> {
+    let path = settings.replay_persist.clone().unwrap_or_else(|| default_path(settings, dir, secrets));
+    match StateFile::open(&path, WAIT) {
+        Ok(Opened::Ours(state)) => {
+            if state.is_damaged() {
+                log::warn!("state file damaged, beginning anew: {}", path.display());
+            }
+            Ok(Some(state))
+        }
+        Ok(Opened::LockedBy(holder)) => {
+            let pid = holder.map_or_else(|| String::from("another process"), |pid| format!("process {pid}"));
+            Err(Error::new(
+                Exit::TempFail,
+                format!("lock {}", path.display()),
+                format!("{pid} runs this tunnel"),
+            )
+            .advise("one process a tunnel; end that one first"))
+        }
+        Err(error) => {
+            log::warn!("{error}; without it a replayed call can be answered after a restart");
+            Ok(None)
+        }
+    }
+}
+
+/// `tun-mon-fri-1a2b3c4d.state`: for people the name of the configuration, for the machine its path and its key.
+fn default_path(settings: &Settings, dir: &Path, secrets: &Secrets) -> PathBuf {
+    let config = settings.config_file.as_deref().unwrap_or(Path::new("naptun"));
+    let stem = config.file_stem().unwrap_or_default().to_string_lossy();
+    let identity = format!("{} {} {:?}", dir.join(config).display(), settings.lport, settings.device_name);
+    let hash = Blake2b::<U4>::new().chain_update(secrets.name).chain_update(identity).finalize();
+    let hash = u32::from_be_bytes(hash.into());
+    Path::new(FOLDER).join(format!("{stem}-{hash:08x}.state"))
+}
