@@ -1,0 +1,262 @@
+//! The life of the process: naps, signals, sudden death.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+
+mod lab;
+
+use lab::tun::{LISTENER, UP, answers, call, caller, complaints, napping, quiet_lab, stop, tun_lab};
+use lab::{Lab, SOON, eventually};
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+/// How soon traffic flows again after a sudden death.
+const BACK: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_listener_of_a_super_server_naps_after_five_minutes_by_default() {
+    let Some(lab) = tun_lab("default-nap", "") else { return };
+    call(&lab.fri, &[]);
+    assert!(answers(&lab.fri, "10.8.0.1"));
+    lab.mon.wait_for_log("started launch=inetd port=1417 inactive=300", SOON);
+    lab.fri.wait_for_log("started launch=caller port=1417", SOON);
+    assert_eq!(lab.fri.logged("inactive="), 0, "a caller naps by default");
+}
+
+#[test]
+fn traffic_below_the_bytes_of_inactive_does_not_keep_a_listener_awake() {
+    let Some(lab) = tun_lab("bytes", "inactive 2 1000\n") else { return };
+    call(&lab.fri, &[]);
+    // Two packets of 900 bytes each half second, for longer than the time-out.
+    lab.fri.ok(&["ping", "-n", "-i", "0.5", "-c", "9", "-s", "900", "10.8.0.1"]);
+    assert_eq!(lab.mon.logged("closed reason=inactive"), 0, "large packets are traffic");
+    // Of 28 bytes, 224 in two seconds.
+    let ping = lab.fri.run(&["ping", "-n", "-i", "0.5", "-c", "9", "-W", "5", "-s", "0", "10.8.0.1"]);
+    assert!(lab.mon.logged("closed reason=inactive") > 0, "small packets are not enough");
+    assert!(ping.status.success());
+}
+
+#[test]
+fn an_idle_caller_ends_and_takes_the_listener_with_it() {
+    let Some(lab) = tun_lab("idle-caller", "") else { return };
+    call(&lab.fri, &["--inactive", "2"]);
+    assert!(answers(&lab.fri, "10.8.0.1"));
+    eventually("both ends are gone", SOON, || napping(&lab.fri) && napping(&lab.mon));
+    lab.fri.wait_for_log("closed reason=inactive", SOON);
+    lab.mon.wait_for_log("peer says bye reason=exit", SOON);
+    lab.mon.wait_for_log("closed reason=remote-exit", SOON);
+}
+
+#[test]
+fn keepalives_and_kernel_chatter_neither_keep_a_listener_awake_nor_wake_it() {
+    let Some(lab) = tun_lab("chatter", "inactive 2\nkeepalive 1 20\nifconfig-ipv6 fd00:8::1/64 fd00:8::2\n")
+    else {
+        return;
+    };
+    call(&lab.fri, &["--keepalive", "1", "20", "--ifconfig-ipv6", "fd00:8::2/64", "fd00:8::1"]);
+    let _chatter = lab.fri.spawn(&[
+        "sh",
+        "-c",
+        "while :; do
+            ping -n -c 1 -W 1 -I tun0 224.0.0.251; ping -n -c 1 -W 1 -I tun0 ff02::2; ping -n -c 1 -W 1 -I tun0 ff02::fb
+        done",
+    ]);
+    assert!(answers(&lab.fri, "10.8.0.1"));
+    eventually("the listener naps", SOON, || napping(&lab.mon));
+    let starts = lab.mon.logged("started launch");
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(lab.mon.logged("started launch"), starts, "chatter woke it");
+    assert!(answers(&lab.fri, "fd00:8::1"), "traffic does not");
+}
+
+#[test]
+fn two_hundred_naps_of_ten_tunnels_with_one_key_lose_no_packet() {
+    const TUNNELS: usize = 10;
+    const NAPS: usize = 20;
+    let Some(lab) = Lab::new("naps") else { return };
+    for number in 1..=TUNNELS {
+        one_of_many(&lab, number);
+    }
+    lab.mon.xinetd();
+    for number in 1..=TUNNELS {
+        lab.fri.ok(&["naptun", "--daemon", "--cd", "/etc/naptun", "--config", &format!("fri{number}.conf")]);
+    }
+    let nap_and_wake = |number: usize| {
+        let (device, peer) = (format!("tun{number}"), format!("10.9.{number}.1"));
+        let wake = |round: usize| {
+            eventually("the listener naps", SOON, || !lab.mon.has_device(&device));
+            // Every other packet comes while the process is still on its way out.
+            std::thread::sleep(Duration::from_millis(if round.is_multiple_of(2) { 100 } else { 0 }));
+            let ping = lab.fri.ping(&peer, 1);
+            assert_eq!(ping.lost(), 0, "{peer}: {ping:?}");
+            ping.times[0]
+        };
+        assert_eq!(lab.fri.ping(&peer, 1).lost(), 0);
+        eventually("the device is there", SOON, || lab.mon.has_device(&device));
+        (0..NAPS).map(wake).collect::<Vec<f64>>()
+    };
+    let times: Vec<f64> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (1..=TUNNELS).map(|number| scope.spawn(move || nap_and_wake(number))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    for (when, parity) in [("asleep", 0), ("falling asleep", 1)] {
+        let mut times: Vec<f64> = times.iter().copied().skip(parity).step_by(2).collect();
+        times.sort_by(f64::total_cmp);
+        let at = |percent: usize| times[(times.len() - 1) * percent / 100];
+        println!("{} wakes, {when}: p50 {} ms, p99 {} ms, max {} ms", times.len(), at(50), at(99), at(100));
+        assert!(at(100) < 1000.0, "a wake took {} ms", at(100));
+    }
+    // The tunnels that were ready first may have napped once more.
+    assert!(lab.mon.logged("closed reason=inactive") >= TUNNELS * NAPS);
+    assert_eq!(lab.fri.endpoints().len(), TUNNELS);
+}
+
+/// Writes service and configurations of the tunnel with this number.
+fn one_of_many(lab: &Lab, number: usize) {
+    let port = 2000 + number;
+    lab.mon.write(
+        &format!("/etc/xinetd.d/many{number}"),
+        &format!(
+            "service many{number}
+{{
+ type = UNLISTED
+ port = {port}
+ disable = no
+ socket_type = dgram
+ protocol = udp
+ wait = yes
+ cps = 0 0
+ user = root
+ server = /usr/sbin/naptun
+ server_args = --inetd --cd /etc/naptun --config mon{number}.conf
+}}
+"
+        ),
+    );
+    let conf = |rest: &str| format!("secret static.key\ndev tun{number}\nverb 3\n{rest}");
+    lab.mon.write(
+        &format!("/etc/naptun/mon{number}.conf"),
+        &conf(&format!("inactive 1\nifconfig 10.9.{number}.1 10.9.{number}.2\n")),
+    );
+    lab.fri.write(
+        &format!("/etc/naptun/fri{number}.conf"),
+        &conf(&format!("remote mon {port}\nlport {port}\nifconfig 10.9.{number}.2 10.9.{number}.1\n")),
+    );
+}
+
+#[test]
+fn a_listener_killed_at_any_moment_is_back_within_five_seconds() {
+    let Some(lab) = tun_lab("killed", "inactive 1\n") else { return };
+    call(&lab.fri, &[]);
+    assert!(answers(&lab.fri, "10.8.0.1"));
+    for (moment, after) in [
+        ("while it wakes", 0),
+        ("with its device just made", 15),
+        ("while packets flow", 300),
+        ("shortly before its nap", 990),
+        ("while it says bye", 1010),
+    ] {
+        eventually("the listener naps", SOON, || napping(&lab.mon));
+        let _traffic = lab.fri.spawn(&["ping", "-n", "-c", "1", "10.8.0.1"]);
+        eventually("the listener wakes", SOON, || !lab.mon.ours().is_empty());
+        std::thread::sleep(Duration::from_millis(after));
+        lab.mon.sh("busybox killall -KILL naptun || true");
+        let start = Instant::now();
+        eventually(moment, SOON, || answers(&lab.fri, "10.8.0.1"));
+        println!("killed {moment}: {:.1} s", start.elapsed().as_secs_f32());
+        assert!(start.elapsed() < BACK, "killed {moment}: {:?}", start.elapsed());
+    }
+    let lines = lab.mon.log().lines().filter(|line| line.contains("xinetd[")).count();
+    assert!(lines < 50, "{lines} lines of xinetd");
+}
+
+#[test]
+fn a_killed_caller_leaves_nothing_and_the_next_one_is_served_at_once() {
+    let Some(lab) = tun_lab("killed-caller", "") else { return };
+    let before = lab.fri.routes();
+    let past = ["--route", "203.0.113.0", "255.255.255.0", "net_gateway"];
+    for _ in 0..2 {
+        call(&lab.fri, &past);
+        let start = Instant::now();
+        assert_eq!(lab.fri.ping("10.8.0.1", 3).lost(), 0);
+        assert!(start.elapsed() < BACK, "served after {:?}", start.elapsed());
+        assert!(lab.fri.routes().contains("203.0.113.0/24 via 198.51.100.254"));
+        lab.fri.kill("KILL", lab.fri.endpoints()[0].pid());
+        eventually("device, routes and helpers are gone", SOON, || napping(&lab.fri));
+        assert_eq!(lab.fri.routes(), before);
+    }
+    assert_eq!(lab.mon.logged("started launch"), 1, "the same listener served both");
+}
+
+#[test]
+fn sigterm_and_sigint_end_both_ends_in_good_order() {
+    let Some(lab) = tun_lab("sigterm", "") else { return };
+    for (round, signal) in [(1, "TERM"), (2, "INT")] {
+        let mut process = lab.fri.spawn(&caller(&[]));
+        eventually("the tunnel is up", SOON, || answers(&lab.fri, "10.8.0.1"));
+        lab.fri.kill(signal, lab.fri.endpoints()[0].pid());
+        let code = process.0.wait().unwrap().code();
+        assert_eq!(code, Some(0), "SIG{signal}");
+        let mut said = String::new();
+        process.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        let last = said.lines().last().unwrap_or_default();
+        for word in ["closed", "in_packets=", "out_bytes=", "rejects=0", &format!("reason=SIG{signal}")] {
+            assert!(last.contains(word), "{word}: {said}");
+        }
+        lab.mon.wait_for_logs("closed reason=remote-exit", round, SOON);
+        eventually("nothing is left", SOON, || napping(&lab.fri) && napping(&lab.mon));
+    }
+    call(&lab.fri, &[]);
+    assert!(answers(&lab.fri, "10.8.0.1"));
+    lab.mon.kill("TERM", lab.mon.endpoints()[0].pid());
+    lab.mon.wait_for_log("closed reason=SIGTERM", SOON);
+    lab.fri.wait_for_log("peer says bye reason=exit", SOON);
+    eventually("the listener is gone", SOON, || napping(&lab.mon));
+    assert_eq!(lab.fri.ping("10.8.0.1", 2).lost(), 0, "the next packet wakes another");
+}
+
+#[test]
+fn sighup_ends_a_listener_of_a_super_server_and_makes_a_caller_call_anew() {
+    let Some(lab) = tun_lab("sighup", "") else { return };
+    call(&lab.fri, &[]);
+    assert!(answers(&lab.fri, "10.8.0.1"));
+    let process = lab.fri.endpoints()[0].pid();
+    for signal in ["HUP", "USR1"] {
+        let sessions = lab.mon.logged("peer authenticated");
+        lab.fri.kill(signal, process);
+        lab.mon.wait_for_logs("peer authenticated", sessions + 1, SOON);
+        assert_eq!(lab.fri.ping("10.8.0.1", 3).lost(), 0);
+        assert_eq!(lab.fri.endpoints()[0].pid(), process);
+    }
+    assert_eq!(lab.fri.logged(UP), 1);
+    lab.fri.kill("USR2", process);
+    lab.fri.wait_for_log("statistics in_packets=7 ", SOON);
+
+    lab.mon.kill("HUP", lab.mon.endpoints()[0].pid());
+    lab.mon.wait_for_log("closed reason=SIGHUP", SOON);
+    eventually("the listener is gone", SOON, || napping(&lab.mon));
+    assert!(answers(&lab.fri, "10.8.0.1"));
+}
+
+#[test]
+fn a_second_process_of_the_same_tunnel_finds_the_first() {
+    let Some(lab) = quiet_lab("second", "") else { return };
+    lab.mon.ok(&["naptun", "--port", "1417", "--daemon", "--config", LISTENER, "--cd", "/etc/naptun"]);
+    let first = lab.mon.endpoints()[0].pid();
+    let state = lab.mon.sh("ls /var/lib/naptun");
+    assert!(state.starts_with("tun-mon-fri-") && state.trim_end().ends_with(".state"), "{state}");
+    // In a network of its own the port is free: so is the one of a restarted super-server.
+    let second = lab.mon.run(&[
+        "unshare",
+        "-n",
+        "naptun",
+        "--port",
+        "1417",
+        "--config",
+        LISTENER,
+        "--cd",
+        "/etc/naptun",
+    ]);
+    let said = complaints(&second);
+    assert_eq!(second.status.code(), Some(75), "{said:?}");
+    assert!(said.last().unwrap().contains(&format!("process {first} runs this tunnel")), "{said:?}");
+    stop(&lab.mon);
+}
