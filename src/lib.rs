@@ -17,6 +17,7 @@ pub mod tunnel;
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ use crate::os::helper::Helper;
 use crate::os::privileges::{self, Identity};
 use crate::os::sandbox;
 use crate::os::signals::Signals;
+use crate::os::udp;
 use crate::protocol::{Secrets, Session};
 use crate::tunnel::{End, Parts, Tunnel, decode_record};
 
@@ -42,6 +44,7 @@ use crate::tunnel::{End, Parts, Tunnel, decode_record};
 pub fn run() -> ExitCode {
     // Under a super-server stdin, stdout and stderr are the tunnel's socket: nothing may be printed before this.
     let inherited = descriptors::make_safe();
+    let spare = spare(&inherited);
     let told = Told { woken: matches!(inherited, Inherited::Datagram(_) | Inherited::OtherSocket(_)) };
     let target = if told.woken { Target::Syslog } else { Target::Stderr };
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -50,7 +53,19 @@ pub fn run() -> ExitCode {
         .map_err(|error| told.failure(&error))
         .and_then(|()| command(&arguments, inherited, &told))
         .unwrap_or_else(|exit| exit);
+    if let Some(socket) = spare.filter(|_| exit != Exit::Ok) {
+        // What nobody can serve must not wake the next process, which could not either, at once and for ever.
+        udp::drain(socket.as_fd());
+    }
     ExitCode::from(exit as u8)
+}
+
+/// A second descriptor of a super-server's socket, for the case that the first comes to nothing.
+fn spare(inherited: &Inherited) -> Option<OwnedFd> {
+    match inherited {
+        Inherited::Datagram(socket) => socket.try_clone().ok(),
+        Inherited::OtherSocket(_) | Inherited::None(_) => None,
+    }
 }
 
 /// Does what the command line asks for. `Err` is the code of a failure that has been told.
@@ -234,7 +249,7 @@ impl Told {
             ::log::error!(
                 "started by a super-server without a tunnel to run; it needs naptun --inetd --config FILE"
             );
-            return Exit::Ok;
+            return Exit::Usage;
         }
         match std::io::stdout().write_all(text.as_bytes()) {
             Ok(()) => Exit::Ok,

@@ -12,7 +12,7 @@ use std::time::Duration;
 const LISTEN: &[&str] = &["naptun", "--port", "1417", "--cd", "/etc/naptun", "--config", "tun-mon-fri.conf"];
 
 /// Runs naptun as a super-server would, the UDP socket on descriptors 0, 1 and 2, after one datagram has come.
-/// Prints how many datagrams came back, and the exit code. The socket is connected, as a predecessor may have left it:
+/// Prints how many datagrams came back, how many are left for the next process, and the exit code. The socket is connected, as a predecessor may have left it:
 /// only then does a stray print find its way.
 const SUPER_SERVER: &str = r#"
 use Socket;
@@ -32,7 +32,9 @@ waitpid $pid, 0;
 my $code = $? >> 8;
 my $answers = 0;
 while (defined recv($client, my $answer, 2000, MSG_DONTWAIT)) { $answers++ }
-print "$answers $code";
+my $left = 0;
+while (defined recv($socket, my $datagram, 2000, MSG_DONTWAIT)) { $left++ }
+print "$answers $left $code";
 "#;
 
 #[test]
@@ -123,7 +125,7 @@ fn a_tcp_socket_is_refused_without_a_byte_on_it() {
 }
 
 #[test]
-fn under_a_super_server_no_word_goes_out_on_the_wire_and_the_reason_is_in_syslog() {
+fn under_a_super_server_no_word_goes_out_nothing_is_left_to_wake_the_next_and_the_reason_is_in_syslog() {
     let Some(lab) = Lab::new("wire") else { return };
     lab.mon.write("/etc/naptun/bad.conf", "dev tun\nsecret static.key\nifconfg 10.8.0.1 10.8.0.2\n");
     lab.mon.write("/etc/naptun/keyless.conf", "dev tun\nsecret none.key\n");
@@ -132,15 +134,15 @@ fn under_a_super_server_no_word_goes_out_on_the_wire_and_the_reason_is_in_syslog
         lab.mon.ok(&[&["perl", "-e", SUPER_SERVER, "--"][..], &words].concat())
     };
     for (arguments, result, reason) in [
-        ("--help", "0 0", "naptun --inetd"),
-        ("--version", "0 0", "naptun --inetd"),
-        ("--genkey", "0 0", "naptun --inetd"),
-        ("check --cd /etc/naptun bad.conf", "0 78", "naptun --inetd"),
-        ("--inetd --nonsense", "0 64", "nonsense"),
-        ("--inetd --cd /etc/naptun --config bad.conf", "0 78", "bad.conf:3: \"ifconfg\""),
-        ("--inetd --cd /etc/naptun --config none.conf", "0 66", "none.conf"),
-        ("--inetd --cd /etc/naptun --config keyless.conf", "0 66", "none.key"),
-        ("--inetd --cd etc/naptun --config tun-mon-fri.conf", "0 64", "cd"),
+        ("--help", "0 0 64", "naptun --inetd"),
+        ("--version", "0 0 64", "naptun --inetd"),
+        ("--genkey", "0 0 64", "naptun --inetd"),
+        ("check --cd /etc/naptun bad.conf", "0 0 78", "naptun --inetd"),
+        ("--inetd --nonsense", "0 0 64", "nonsense"),
+        ("--inetd --cd /etc/naptun --config bad.conf", "0 0 78", "bad.conf:3: \"ifconfg\""),
+        ("--inetd --cd /etc/naptun --config none.conf", "0 0 66", "none.conf"),
+        ("--inetd --cd /etc/naptun --config keyless.conf", "0 0 66", "none.key"),
+        ("--inetd --cd etc/naptun --config tun-mon-fri.conf", "0 0 64", "cd"),
     ] {
         let before = lab.mon.logged("naptun[");
         assert_eq!(run(arguments), result, "{arguments}");

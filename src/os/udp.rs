@@ -19,7 +19,7 @@ use crate::error::{Error, Exit, Result};
 /// Room for the control messages of one datagram, bytes. Ours take 64; a predecessor's may come before them.
 const CONTROL: usize = 256;
 
-/// What one call of [`Udp::drain`] discards at most, datagrams.
+/// What one call of [`drain`] discards at most, datagrams.
 const DRAIN_MAX: usize = 65_536;
 
 /// Errors that other datagrams left on the socket, passed over in one call.
@@ -208,19 +208,6 @@ impl Udp {
         sent.map_err(io::Error::from)
     }
 
-    /// Discards what is queued. Returns how many datagrams that were.
-    pub fn drain(&self) -> usize {
-        let mut count = 0;
-        for _ in 0..DRAIN_MAX {
-            match socket::recv(self.fd.as_raw_fd(), &mut [], MsgFlags::MSG_DONTWAIT) {
-                Ok(_) => count += 1,
-                Err(cause) if is_pending(cause) => {}
-                Err(_) => break,
-            }
-        }
-        count
-    }
-
     /// What every socket of ours needs, whoever opened it.
     fn adopt(fd: OwnedFd) -> nix::Result<Self> {
         let local = local_addr(&fd)?;
@@ -282,6 +269,19 @@ impl AsRawFd for Udp {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
     }
+}
+
+/// Discards what is queued on a UDP socket. Returns how many datagrams that were.
+pub fn drain(socket: BorrowedFd) -> usize {
+    let mut count = 0;
+    for _ in 0..DRAIN_MAX {
+        match socket::recv(socket.as_raw_fd(), &mut [], MsgFlags::MSG_DONTWAIT) {
+            Ok(_) => count += 1,
+            Err(cause) if is_pending(cause) => {}
+            Err(_) => break,
+        }
+    }
+    count
 }
 
 /// cmsghdr's alignment for the kernel to write into.
