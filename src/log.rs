@@ -31,6 +31,7 @@ const MARKS: usize = 64;
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 struct Logger {
+    /// Never waited for: there is one thread, and a panic within a line must not hang in the line about it.
     inner: Mutex<Inner>,
 }
 
@@ -71,7 +72,7 @@ pub enum Target<'a> {
 pub fn open(target: Target, program: &str, verb: u8, mute: u32) -> Result<()> {
     let sink = Sink::open(target)?;
     let logger = LOGGER.get_or_init(|| Logger { inner: Mutex::new(Inner::new()) });
-    if let Ok(mut inner) = logger.inner.lock() {
+    if let Ok(mut inner) = logger.inner.try_lock() {
         inner.sink = sink;
         inner.program = program.to_owned();
         inner.verb = verb;
@@ -95,7 +96,7 @@ pub fn panics_too() {
 
 /// The mark of one packet, as `verb 5` shows it: R and W for datagrams, r and w for the device.
 pub fn mark(mark: char) {
-    if let Some(mut inner) = LOGGER.get().and_then(|logger| logger.inner.lock().ok()) {
+    if let Some(mut inner) = LOGGER.get().and_then(|logger| logger.inner.try_lock().ok()) {
         inner.mark(mark);
     }
 }
@@ -136,7 +137,7 @@ impl Sink {
 
 impl log::Log for Logger {
     fn enabled(&self, metadata: &Metadata) -> bool {
-        let verb = self.inner.lock().map_or(1, |inner| inner.verb);
+        let verb = self.inner.try_lock().map_or(1, |inner| inner.verb);
         metadata.level() <= filter(verb) || (metadata.target() == MILESTONE && verb > 0)
     }
 
@@ -146,7 +147,7 @@ impl log::Log for Logger {
         if !ours || !self.enabled(record.metadata()) {
             return;
         }
-        if let Ok(mut inner) = self.inner.lock() {
+        if let Ok(mut inner) = self.inner.try_lock() {
             inner.line(record);
         }
     }
@@ -283,6 +284,16 @@ mod tests {
     #[test]
     fn a_line_stays_one_line_whatever_is_in_it() {
         assert_eq!(escape("peer\n<30>forged\x1b[2J"), "peer\\x0a<30>forged\\x1b[2J");
+    }
+
+    #[test]
+    fn a_line_from_within_a_line_is_dropped_and_does_not_hang() {
+        let logger = Logger { inner: Mutex::new(Inner::new()) };
+        let within = logger.inner.lock().unwrap();
+        let record =
+            Record::builder().target("naptun").level(Level::Error).args(format_args!("panic")).build();
+        log::Log::log(&logger, &record);
+        drop(within);
     }
 
     #[test]
