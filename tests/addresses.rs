@@ -59,6 +59,9 @@ fn the_tunnel_goes_on_when_the_callers_address_changes() {
         assert_eq!(lab.mon.ping("10.8.0.2", 2).lost(), 0, "the way back follows");
         assert_eq!(lab.mon.logged("started launch"), 1);
         assert_eq!((lab.mon.logged("peer authenticated"), lab.fri.logged(UP)), (1, 1), "no new session");
+        move_fri(&lab, "198.51.100.1");
+        assert_eq!(lab.fri.ping("10.8.0.1", 1).lost(), 0, "{name}: and back");
+        assert_eq!(lab.mon.logged("peer moved"), 1, "a line for each move");
     }
 }
 

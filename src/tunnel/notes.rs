@@ -7,13 +7,14 @@ use crate::error::Error;
 use crate::os::udp::Path;
 use crate::protocol::{Event, Farewell, Hello, Mismatch, Moment, Time};
 
-/// A listener that is not spoken to says so this often at most.
+/// What a stranger can cause is said this often at most.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// What has been said, so that it is not said again.
 pub(super) struct Notes {
     heard_at: Time,
     waiting_at: Time,
+    moved_at: Option<Time>,
     mismatch: Option<Mismatch>,
     unanswered: bool,
     established: bool,
@@ -26,6 +27,7 @@ impl Notes {
         Self {
             heard_at: now,
             waiting_at: now,
+            moved_at: None,
             mismatch: None,
             unanswered: false,
             established: false,
@@ -62,9 +64,7 @@ impl Tunnel {
             }
             Event::Roamed { from, to } => {
                 self.outbound.cut_for(to);
-                if from.remote != to.remote {
-                    log::info!("peer moved peer={} from={}", to.remote, from.remote);
-                }
+                self.note_moved(moment.now, from, to);
             }
             Event::Bye(farewell) => self.note_bye(moment.now, farewell),
             Event::PingTimeout if self.policy.ping_exit => self.begin_to_end(moment.now, End::PingExit),
@@ -114,8 +114,18 @@ impl Tunnel {
         if !std::mem::replace(&mut self.notes.unanswered, true) {
             log::warn!("no answer, trying for ever attempts={attempts} {}", peer(self.session.path()));
         }
-        if let Some(path) = self.remotes.next_path() {
+        // A listener has nowhere else to look for its peer than where it last was.
+        if let Some(path) = self.remotes.next_path().filter(|_| self.policy.caller) {
             self.session.set_path(path);
+        }
+    }
+
+    /// Somebody on the path can pass authentic packets on from two addresses in turn: no line for each.
+    fn note_moved(&mut self, now: Time, from: Path, to: Path) {
+        let quiet = self.notes.moved_at.is_some_and(|at| now < at + EVERY);
+        if from.remote != to.remote && !quiet {
+            self.notes.moved_at = Some(now);
+            log::info!("peer moved peer={} from={}", to.remote, from.remote);
         }
     }
 
