@@ -192,7 +192,7 @@ static WORKS: &[(&str, &str, Apply, &str)] = &[
     ("route-noexec", "", route_noexec, "leave the routes to the up script"),
     ("up", "command", script::up, "runs when the device is up, before routes. The file: executable, owned by root or the caller, writable by nobody else"),
     ("down", "command", script::down, "runs when the device goes; the same conditions"),
-    ("up-restart", "", up_restart, "run the scripts on restarts too"),
+    ("up-restart", "", up_restart, "accepted, without effect: the device stays through every restart of the session, so the scripts run once"),
     ("script-security", "level [method]", script::script_security, "2 or 3 allow scripts, 0 and 1 forbid them; without it they run, with a notice"),
     ("setenv", "name [value] ...", script::setenv, "a variable for the scripts; setenv opt DIRECTIVE makes a directive optional, setenv FORWARD_COMPATIBLE 1 all unknown ones behind it"),
     ("setenv-safe", "name [value]", script::setenv_safe, "a variable for the scripts, with OPENVPN_ before its name"),
