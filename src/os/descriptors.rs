@@ -81,14 +81,6 @@ pub fn systemd_socket() -> Option<OwnedFd> {
     Some(unsafe { OwnedFd::from_raw_fd(FIRST) })
 }
 
-/// Whether `fd` is an IPv4 or IPv6 datagram socket; otherwise what it is, in words ("a stream socket").
-pub fn check_datagram(fd: BorrowedFd<'_>) -> std::result::Result<(), &'static str> {
-    match kind_of(fd) {
-        Kind::Internet(SockType::Datagram) => Ok(()),
-        kind => Err(kind.words()),
-    }
-}
-
 /// Puts /dev/null over fds 0, 1 and 2.
 pub fn silence_standard() -> Result<()> {
     let streams: [&dyn Standard; 3] = [&io::stdin(), &io::stdout(), &io::stderr()];
