@@ -74,7 +74,7 @@ impl Joiner {
 
     /// Takes a header with its piece. `Ok(Some(packet))` when the packet is whole, `Err(())` for nonsense.
     #[allow(clippy::result_unit_err)]
-    pub fn join(&mut self, fragment: &[u8]) -> Result<Option<&[u8]>, ()> {
+    pub fn join(&mut self, fragment: &[u8]) -> Result<Option<&mut [u8]>, ()> {
         let (header, piece) = fragment.split_first_chunk::<HEADER>().ok_or(())?;
         let field = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
         let (id, offset, total) = (field(0), usize::from(field(2)), usize::from(field(4)));
@@ -90,7 +90,7 @@ impl Joiner {
             return Ok(None);
         }
         slot.have = 0;
-        Ok(slot.bytes.get(..total))
+        Ok(slot.bytes.get_mut(..total))
     }
 
     /// The slot in which `id` is being joined, or the one whose turn it is to be given up.
