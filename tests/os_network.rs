@@ -14,7 +14,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -107,7 +107,7 @@ fn route(destination: &str, gateway: Option<&str>, device: Option<u32>) -> Route
 
 /// A tun that is up, with 10.8.0.1 peer 10.8.0.2.
 fn tunnel(netlink: &mut Netlink) -> Device {
-    let device = Device::create(Some("tun0"), Layer::Tun).unwrap();
+    let device = Device::create(Some("tun0"), Layer::Tun, false).unwrap();
     let link = Link { mtu: Some(1420), no_link_local: true, up: true, ..Link::default() };
     netlink.configure(device.index(), &link).unwrap();
     netlink.add_address(&point_to_point(device.index())).unwrap();
@@ -120,6 +120,15 @@ fn point_to_point(device: u32) -> Address {
 
 fn plain(device: u32, local: &str, prefix: u8) -> Address {
     Address { device, local: addr(local), peer: None, prefix, broadcast: None }
+}
+
+/// One packet of a device without offload.
+fn read(device: &Device, packet: &mut [u8]) -> std::io::Result<usize> {
+    device.read(&mut [IoSliceMut::new(&mut []), IoSliceMut::new(packet)])
+}
+
+fn write(device: &Device, packet: &[u8]) -> std::io::Result<()> {
+    device.write(&[IoSlice::new(&[]), IoSlice::new(packet)])
 }
 
 fn wait_readable(fd: &impl AsFd) {
@@ -156,9 +165,9 @@ fn without(capability: caps::Capability) {
 #[test]
 fn a_device_gets_the_next_free_name_of_its_layer() {
     isolate();
-    let first = Device::create(None, Layer::Tun).unwrap();
-    let second = Device::create(None, Layer::Tun).unwrap();
-    let tap = Device::create(None, Layer::Tap).unwrap();
+    let first = Device::create(None, Layer::Tun, false).unwrap();
+    let second = Device::create(None, Layer::Tun, false).unwrap();
+    let tap = Device::create(None, Layer::Tap, false).unwrap();
     assert_eq!([first.name(), second.name(), tap.name()], ["tun0", "tun1", "tap0"]);
     assert_eq!(second.index(), if_nametoindex("tun1").unwrap());
     assert!(is_close_on_exec(&first));
@@ -169,7 +178,7 @@ fn a_device_gets_the_next_free_name_of_its_layer() {
 fn a_device_is_gone_when_it_is_dropped_and_its_name_is_free_again() {
     isolate();
     for _ in 0..3 {
-        let device = Device::create(Some("fri-mon"), Layer::Tun).unwrap();
+        let device = Device::create(Some("fri-mon"), Layer::Tun, false).unwrap();
         assert!(if_nametoindex("fri-mon").is_ok());
         drop(device);
         assert!(if_nametoindex("fri-mon").is_err());
@@ -183,7 +192,7 @@ fn somebody_elses_device_of_that_name_is_refused_and_left_alone() {
     ethernet("eth7");
     let before = ip("-d link show tun7");
     for name in ["tun7", "eth7"] {
-        let error = Device::create(Some(name), Layer::Tun).unwrap_err().to_string();
+        let error = Device::create(Some(name), Layer::Tun, false).unwrap_err().to_string();
         assert!(error.starts_with(&format!("create {name}: a device of that name exists; ")), "{error}");
     }
     assert_eq!(ip("-d link show tun7"), before);
@@ -193,17 +202,17 @@ fn somebody_elses_device_of_that_name_is_refused_and_left_alone() {
 fn a_name_that_the_kernel_would_cut_or_expand_is_refused() {
     isolate();
     for name in ["", ".", "..", "a b", "a/b", "tun%d", "sixteen-letters-", "a:1", "tab\t"] {
-        let error = Device::create(Some(name), Layer::Tun).unwrap_err().to_string();
+        let error = Device::create(Some(name), Layer::Tun, false).unwrap_err().to_string();
         assert!(error.contains("not a device name"), "{error}");
     }
-    assert!(Device::create(Some("fifteen-letters"), Layer::Tun).is_ok());
+    assert!(Device::create(Some("fifteen-letters"), Layer::Tun, false).is_ok());
 }
 
 #[test]
 fn a_device_in_use_or_without_permission_says_so() {
     isolate();
     without(caps::Capability::CAP_NET_ADMIN);
-    let error = Device::create(None, Layer::Tun).unwrap_err().to_string();
+    let error = Device::create(None, Layer::Tun, false).unwrap_err().to_string();
     assert!(error.starts_with("create tun%d: operation not permitted; needs CAP_NET_ADMIN"), "{error}");
 }
 
@@ -220,7 +229,7 @@ fn a_node_that_may_not_be_opened_is_named() {
     without(caps::Capability::CAP_DAC_OVERRIDE);
     // SAFETY: setfsuid takes no memory; it changes the calling thread alone.
     unsafe { libc::setfsuid(65534) };
-    let error = Device::create(None, Layer::Tun).unwrap_err().to_string();
+    let error = Device::create(None, Layer::Tun, false).unwrap_err().to_string();
     assert!(error.starts_with("open /dev/net/tun: permission denied; "), "{error}");
 }
 
@@ -230,11 +239,11 @@ fn a_packet_written_to_the_device_is_answered_by_the_kernel() {
     let mut netlink = Netlink::open().unwrap();
     let device = tunnel(&mut netlink);
     let mut buf = [0; 2000];
-    assert_eq!(device.read(&mut buf).unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(read(&device, &mut buf).unwrap_err().kind(), ErrorKind::WouldBlock);
     let echo = echo_request([10, 8, 0, 2], [10, 8, 0, 1]);
-    assert_eq!(device.write(&echo).unwrap(), echo.len());
+    write(&device, &echo).unwrap();
     wait_readable(&device);
-    let len = device.read(&mut buf).unwrap();
+    let len = read(&device, &mut buf).unwrap();
     assert_eq!(len, echo.len());
     assert_eq!(buf[12..20], [10, 8, 0, 1, 10, 8, 0, 2]);
     assert_eq!(buf[20], 0, "an echo reply");
@@ -268,7 +277,7 @@ fn the_first_packet_to_a_new_ipv6_address_is_answered() {
     for _ in 0..50 {
         let tun = tunnel(&mut netlink);
         netlink.add_address(&plain(tun.index(), "fd00:8::1", 64)).unwrap();
-        tun.write(&echo).unwrap();
+        write(&tun, &echo).unwrap();
         while read_packet(&tun, 58)[40] != 129 {}
     }
 }
@@ -291,7 +300,7 @@ fn echo_request_v6(from: &str, to: &str) -> Vec<u8> {
 fn settings_reach_the_device() {
     isolate();
     let mut netlink = Netlink::open().unwrap();
-    let tap = Device::create(None, Layer::Tap).unwrap();
+    let tap = Device::create(None, Layer::Tap, false).unwrap();
     let link = Link {
         mtu: Some(1400),
         txqueuelen: Some(321),
@@ -310,7 +319,7 @@ fn settings_reach_the_device() {
 fn an_mtu_too_small_for_ipv6_is_set_all_the_same() {
     isolate();
     let mut netlink = Netlink::open().unwrap();
-    let device = Device::create(None, Layer::Tun).unwrap();
+    let device = Device::create(None, Layer::Tun, false).unwrap();
     let link = Link { mtu: Some(1000), no_link_local: true, up: true, ..Link::default() };
     netlink.configure(device.index(), &link).unwrap();
     assert!(ip("link show tun0").contains("mtu 1000"));
@@ -324,7 +333,7 @@ fn an_mtu_too_small_for_ipv6_is_set_all_the_same() {
 fn a_refused_setting_is_told_in_words() {
     isolate();
     let mut netlink = Netlink::open().unwrap();
-    let device = Device::create(None, Layer::Tun).unwrap();
+    let device = Device::create(None, Layer::Tun, false).unwrap();
     let link = Link { mtu: Some(10), up: true, ..Link::default() };
     let error = netlink.configure(device.index(), &link).unwrap_err().to_string();
     assert!(error.starts_with("set mtu 10 on tun0: mtu less than device minimum"), "{error}");
@@ -344,7 +353,7 @@ fn an_up_device_without_link_local_address_is_silent() {
     isolate();
     let mut netlink = Netlink::open().unwrap();
     for (layer, no_link_local) in [(Layer::Tun, true), (Layer::Tap, true), (Layer::Tun, false)] {
-        let device = Device::create(None, layer).unwrap();
+        let device = Device::create(None, layer, false).unwrap();
         let link = Link { mtu: Some(1420), no_link_local, up: true, ..Link::default() };
         netlink.configure(device.index(), &link).unwrap();
         if layer == Layer::Tun {
@@ -365,7 +374,7 @@ fn count_for(device: &Device, time: Duration) -> usize {
     let end = Instant::now() + time;
     let mut count = 0;
     while Instant::now() < end {
-        while device.read(&mut [0; 2000]).is_ok() {
+        while read(device, &mut [0; 2000]).is_ok() {
             count += 1;
         }
         sleep(Duration::from_millis(10));
@@ -384,7 +393,7 @@ fn addresses_of_each_kind_are_usable_at_once() {
     for local in ["10.8.0.1:0", "[fd00:8::1]:0", "[fd00:9::1]:0"] {
         peer(local);
     }
-    let tap = Device::create(None, Layer::Tap).unwrap();
+    let tap = Device::create(None, Layer::Tap, false).unwrap();
     netlink.configure(tap.index(), &Link { no_link_local: true, up: true, ..Link::default() }).unwrap();
     let subnet =
         Address { broadcast: Some(Ipv4Addr::new(10, 9, 0, 255)), ..plain(tap.index(), "10.9.0.1", 24) };
@@ -543,7 +552,7 @@ fn a_subnet_in_use_on_this_host_is_found_before_anything_is_changed() {
 fn only_the_kernel_is_believed() {
     isolate();
     let mut netlink = Netlink::open().unwrap();
-    let device = Device::create(None, Layer::Tun).unwrap();
+    let device = Device::create(None, Layer::Tun, false).unwrap();
     let ports = |text: String| -> Vec<u32> {
         text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(2)?.parse().ok()).collect()
     };
@@ -854,7 +863,7 @@ fn a_datagram_larger_than_the_link_is_refused_and_none_is_fragmented() {
     let mut netlink = Netlink::open().unwrap();
     let tun = tunnel(&mut netlink);
     netlink.add_address(&plain(tun.index(), "fd00:8::1", 64)).unwrap();
-    while tun.read(&mut [0; 2000]).is_ok() {}
+    while read(&tun, &mut [0; 2000]).is_ok() {}
     for (family, host, headers) in
         [(Family::V4, "10.8.0.2", 28), (Family::Any, "10.8.0.2", 28), (Family::Any, "fd00:8::2", 48)]
     {
@@ -867,6 +876,10 @@ fn a_datagram_larger_than_the_link_is_refused_and_none_is_fragmented() {
         assert!(packet[0] >> 4 == 6 || packet[6] & 0x40 != 0, "DF is set");
         let error = udp.send(&vec![0; fits.len() + 1], fits.len() + 1, &path).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
+        udp.use_trains();
+        let train = vec![0; 2 * (fits.len() + 1)];
+        let error = udp.send(&train, fits.len() + 1, &path).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE), "a train says the same");
     }
 }
 
@@ -875,7 +888,7 @@ fn read_packet(tun: &Device, protocol: u8) -> Vec<u8> {
     loop {
         wait_readable(tun);
         let mut packet = [0; 2000];
-        let len = tun.read(&mut packet).unwrap();
+        let len = read(tun, &mut packet).unwrap();
         if protocol == if packet[0] >> 4 == 4 { packet[9] } else { packet[6] } {
             return packet[..len].to_vec();
         }
@@ -883,10 +896,71 @@ fn read_packet(tun: &Device, protocol: u8) -> Vec<u8> {
 }
 
 #[test]
-fn a_train_is_not_sent_as_one_datagram() {
+fn a_train_is_sent_and_received_in_one_piece_and_without_offload_one_by_one() {
     isolate();
-    let mut udp = Udp::bind(None, 0, Family::V4).unwrap();
-    assert!(udp.send(&[0; 20], 10, &Path::to("127.0.0.1:9".parse().unwrap())).is_err());
+    for (family, host) in [(Family::V4, "127.0.0.1"), (Family::Any, "127.0.0.1"), (Family::Any, "::1")] {
+        for (sends, receives, pieces) in [
+            (true, true, vec![2500]),
+            (true, false, vec![1000, 1000, 500]),
+            (false, true, vec![1000, 1000, 500]),
+        ] {
+            let (mut sender, mut receiver) =
+                (Udp::bind(None, 0, family).unwrap(), Udp::bind(None, 0, family).unwrap());
+            if sends {
+                sender.use_trains();
+            }
+            if receives {
+                receiver.use_trains();
+            }
+            let train: Vec<u8> = (0..2500u32).map(|byte| byte as u8).collect();
+            let path = Path::to(SocketAddr::new(addr(host), receiver.port()));
+            assert_eq!(sender.send(&train, 1000, &path).unwrap(), 2500);
+            let (mut arrived, mut buf) = (Vec::new(), vec![0; 65_536]);
+            for piece in pieces {
+                wait_readable(&receiver);
+                let arrival = receiver.recv(&mut buf).unwrap();
+                assert_eq!((arrival.len, arrival.segment), (piece, piece.min(1000)), "{family:?} {host}");
+                assert_eq!(arrival.path.local, Some(addr(host)));
+                arrived.extend_from_slice(&buf[..arrival.len]);
+            }
+            assert_eq!(arrived, train);
+        }
+    }
+}
+
+/// SO_NO_CHECK is one of the things that UDP_SEGMENT does not go together with: EINVAL.
+#[test]
+fn a_train_that_the_kernel_refuses_goes_one_by_one_and_later_ones_are_tried_again() {
+    isolate();
+    let (mut sender, mut receiver) =
+        (Udp::bind(None, 0, Family::V4).unwrap(), Udp::bind(None, 0, Family::V4).unwrap());
+    sender.use_trains();
+    receiver.use_trains();
+    let path = Path::to(SocketAddr::new(addr("127.0.0.1"), receiver.port()));
+    let mut buf = vec![0; 65_536];
+    let mut lengths = |sender: &mut Udp| {
+        assert_eq!(sender.send(&[7; 900], 400, &path).unwrap(), 900);
+        let mut lengths = Vec::new();
+        while lengths.iter().sum::<usize>() < 900 {
+            wait_readable(&receiver);
+            lengths.push(receiver.recv(&mut buf).unwrap().len);
+        }
+        lengths
+    };
+    no_check(&sender, 1);
+    assert_eq!(lengths(&mut sender), [400, 400, 100]);
+    no_check(&sender, 0);
+    let singly = (0..1000).take_while(|_| lengths(&mut sender).len() == 3).count();
+    assert!((1..=256).contains(&singly), "{singly} trains went one by one");
+    assert_eq!(lengths(&mut sender), [900]);
+}
+
+fn no_check(udp: &Udp, on: i32) {
+    // SAFETY: the option takes an int, which lives through the call.
+    let set = unsafe {
+        libc::setsockopt(udp.as_raw_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, (&raw const on).cast(), 4)
+    };
+    assert_eq!(set, 0);
 }
 
 #[test]

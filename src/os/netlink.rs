@@ -113,6 +113,15 @@ impl Netlink {
         })
     }
 
+    /// How long super-packets for the device may be, in bytes and segments. A wish: where the kernel does not let it be
+    /// set, it stays as it is.
+    pub fn limit_bursts(&mut self, device: u32, bytes: u32, segments: u32) {
+        let mut message = LinkMessage::default();
+        message.header.index = device;
+        message.attributes = vec![LinkAttribute::GsoMaxSize(bytes), LinkAttribute::GsoMaxSegs(segments)];
+        let _ = self.ask(vec![(RouteNetlinkMessage::SetLink(message), NLM_F_ACK)]);
+    }
+
     /// Adds an address to a device that is up: usable at once, without duplicate address detection.
     pub fn add_address(&mut self, address: &Address) -> Result<()> {
         let request = RouteNetlinkMessage::NewAddress(new_address(address));

@@ -25,6 +25,9 @@ const DRAIN_MAX: usize = 65_536;
 /// Errors that other datagrams left on the socket, passed over in one call.
 const PENDING_MAX: usize = 8;
 
+/// Trains sent one datagram at a time after the kernel refused one, before the next try.
+const SINGLE_FILE: u32 = 256;
+
 mod option {
     use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
 
@@ -95,8 +98,15 @@ pub struct Udp {
     fd: OwnedFd,
     local: SocketAddr,
     mapped: bool,
-    headers: MultiHeaders<SockaddrStorage>,
+    /// Message headers, laid out for packet info, and for packet info with the size of a train's datagrams.
+    single: Headers,
+    train: Headers,
+    /// Trains still to be sent one datagram at a time.
+    single_file: u32,
+    trains: bool,
 }
+
+type Headers = MultiHeaders<SockaddrStorage>;
 
 impl Path {
     /// To `remote`, from whichever address the kernel chooses.
@@ -164,8 +174,17 @@ impl Udp {
         self.local.port()
     }
 
-    /// Receives one datagram into `buf`. `WouldBlock` when none waits; `InvalidData` for one that was larger
-    /// than `buf` and is lost. No allocation.
+    /// Has trains of equal datagrams pass in one piece, both ways (UDP_SEGMENT and UDP_GRO of udp(7)), as far as the
+    /// kernel can. Without this call each datagram is sent and received by itself.
+    pub fn use_trains(&mut self) {
+        self.trains = true;
+        self.single_file = 0;
+        // A kernel without it (before 5.0) gives one datagram at a time.
+        let _ = setsockopt(&self.fd, sockopt::UdpGroSegment, &true);
+    }
+
+    /// Receives one datagram or a train of them into `buf`, which should hold 65,535 bytes. `WouldBlock` when none
+    /// waits; `InvalidData` for one that was larger than `buf` and is lost. No allocation.
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<Arrival> {
         let mut control = Control([0; CONTROL]);
         let mut pieces = [IoSliceMut::new(buf)];
@@ -183,29 +202,65 @@ impl Udp {
         }
         let remote = received.address.as_ref().and_then(socket_addr).ok_or(ErrorKind::InvalidData)?;
         let remote = unmap(remote);
+        let (mut local, mut segment) = (None, received.bytes);
         // Control messages that did not fit are a stranger's doing; the datagram is good all the same.
-        let local =
-            received.cmsgs().ok().and_then(|mut messages| messages.find_map(|message| called(&message)));
+        for message in received.cmsgs().into_iter().flatten() {
+            match message {
+                ControlMessageOwned::UdpGroSegments(size) => {
+                    segment = usize::try_from(size).unwrap_or(0).clamp(1, received.bytes.max(1));
+                }
+                message => local = local.or_else(|| called(&message)),
+            }
+        }
         let path = Path { remote, local, device: scope(&remote) };
-        Ok(Arrival { len: received.bytes, path, segment: received.bytes })
+        Ok(Arrival { len: received.bytes, path, segment })
     }
 
-    /// Sends `train` along `path`: one datagram, `segment` being its length. `WouldBlock` when the send
-    /// buffer is full, EMSGSIZE when it is larger than the first link's MTU. No allocation.
-    pub fn send(&mut self, train: &[u8], segment: usize, path: &Path) -> io::Result<()> {
+    /// Sends `train` along `path`: datagrams of `segment` bytes, the last of which may be shorter. Returns how many
+    /// bytes the kernel took: all, or, where it takes one datagram at a time, up to a datagram's end.
+    ///
+    /// `WouldBlock` when the send buffer is full, EMSGSIZE when a datagram is larger than the first link's MTU; neither
+    /// has sent anything. No allocation.
+    pub fn send(&mut self, train: &[u8], segment: usize, path: &Path) -> io::Result<usize> {
         if segment < train.len() {
-            return Err(ErrorKind::Unsupported.into());
+            if self.trains && self.single_file == 0 {
+                match self.send_whole(train, Some(segment), path) {
+                    // A device without checksums, IPsec on the way, an old kernel, a path that has become narrow: what
+                    // is wrong with the datagrams themselves they will tell one by one.
+                    Err(Errno::EIO | Errno::EINVAL | Errno::EMSGSIZE) => self.single_file = SINGLE_FILE,
+                    sent => return sent.map(|()| train.len()).map_err(io::Error::from),
+                }
+            } else {
+                self.single_file = self.single_file.saturating_sub(1);
+            }
         }
-        let mut sent = self.send_once(train, path);
+        self.send_singly(train, segment, path)
+    }
+
+    fn send_singly(&mut self, train: &[u8], segment: usize, path: &Path) -> io::Result<usize> {
+        let mut sent = 0;
+        // An empty datagram is one, too.
+        for datagram in train.chunks(segment.max(1)).chain(train.is_empty().then_some(train)) {
+            match self.send_whole(datagram, None, path) {
+                Ok(()) => sent += datagram.len(),
+                Err(_) if sent > 0 => break,
+                Err(cause) => return Err(cause.into()),
+            }
+        }
+        Ok(sent)
+    }
+
+    fn send_whole(&mut self, train: &[u8], segment: Option<usize>, path: &Path) -> nix::Result<()> {
+        let mut sent = self.send_once(train, segment, path);
         if sent.is_err_and(is_pending) {
             // It may have been an earlier datagram's, told only once.
-            sent = self.send_once(train, path);
+            sent = self.send_once(train, segment, path);
         }
         if sent.is_err_and(is_unroutable) && path.local.is_some() {
             // Our address may have gone from this host: better from another one than never.
-            sent = self.send_once(train, &Path { local: None, ..*path });
+            sent = self.send_once(train, segment, &Path { local: None, ..*path });
         }
-        sent.map_err(io::Error::from)
+        sent
     }
 
     /// What every socket of ours needs, whoever opened it.
@@ -220,15 +275,18 @@ impl Udp {
         }
         // On a dual-stack socket this is for the mapped peers.
         setsockopt(&fd, option::IpMtuDiscover, &libc::IP_PMTUDISC_PROBE)?;
-        let control =
-            if mapped { nix::cmsg_space!(libc::in6_pktinfo) } else { nix::cmsg_space!(libc::in_pktinfo) };
-        let headers = MultiHeaders::preallocate(1, Some(control));
-        Ok(Self { fd, local: unmap(local), mapped, headers })
+        let (single, train) = match mapped {
+            true => (nix::cmsg_space!(libc::in6_pktinfo), nix::cmsg_space!(libc::in6_pktinfo, u16)),
+            false => (nix::cmsg_space!(libc::in_pktinfo), nix::cmsg_space!(libc::in_pktinfo, u16)),
+        };
+        let headers = |control| MultiHeaders::preallocate(1, Some(control));
+        let (single, train) = (headers(single), headers(train));
+        Ok(Self { fd, local: unmap(local), mapped, single, train, single_file: 0, trains: false })
     }
 
-    /// The control buffer is laid out once, so packet info goes with every datagram; without an address to
+    /// The control buffers are laid out once, so packet info goes with every datagram; without an address to
     /// speak from it says the one the socket is bound to, which may be none.
-    fn send_once(&mut self, train: &[u8], path: &Path) -> nix::Result<()> {
+    fn send_once(&mut self, train: &[u8], segment: Option<usize>, path: &Path) -> nix::Result<()> {
         let local = path.local.unwrap_or(self.local.ip());
         let (to, v4, v6);
         let info = if self.mapped {
@@ -242,9 +300,15 @@ impl Udp {
         } else {
             return Err(Errno::EAFNOSUPPORT);
         };
-        let datagram = [[IoSlice::new(train)]];
-        let fd = self.fd.as_raw_fd();
-        sendmmsg(fd, &mut self.headers, &datagram, [Some(to)], [info], MsgFlags::MSG_DONTWAIT).map(drop)
+        let (fd, to, flags) = (self.fd.as_raw_fd(), [Some(to)], MsgFlags::MSG_DONTWAIT);
+        let bytes = [[IoSlice::new(train)]];
+        match segment.map(|segment| segment as u16) {
+            None => sendmmsg(fd, &mut self.single, &bytes, to, [info], flags).map(drop),
+            Some(size) => {
+                let size = ControlMessage::UdpGsoSegments(&size);
+                sendmmsg(fd, &mut self.train, &bytes, to, [info, size], flags).map(drop)
+            }
+        }
     }
 
     fn buffer<Force, Plain>(&self, force: Force, plain: Plain, bytes: usize) -> nix::Result<()>
