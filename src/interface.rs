@@ -123,12 +123,14 @@ impl Plan {
         Ok(())
     }
 
-    /// Makes the device, gives it its addresses, runs `up`, adds the routes.
+    /// Makes the device, gives it its addresses, runs `up`, adds the routes. Super-packets are to have at most so
+    /// many bytes and segments as `burst` says.
     pub fn bring_up(
         &self,
         settings: &Settings,
         peer: Option<SocketAddr>,
         helper: Option<&mut Helper>,
+        burst: (u32, u32),
     ) -> Result<Device> {
         let netlink = &mut Netlink::open()?;
         self.check(netlink)?;
@@ -136,8 +138,12 @@ impl Plan {
             Layer::Ip => device::Layer::Tun,
             Layer::Ethernet => device::Layer::Tap,
         };
-        let device = Device::create(self.name.as_deref(), layer)?;
+        let device = Device::create(self.name.as_deref(), layer, settings.offload)?;
         netlink.configure(device.index(), &self.link())?;
+        if device.offload().tcp {
+            let (bytes, segments) = burst;
+            netlink.limit_bursts(device.index(), bytes, segments);
+        }
         if !self.noexec {
             for address in self.addresses(device.index()) {
                 netlink.add_address(&address)?;

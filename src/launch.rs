@@ -34,13 +34,16 @@ impl Launch {
 
 /// The socket: a super-server's under `inetd`, else one of our own.
 pub fn carrier(settings: &Settings, inherited: Inherited) -> Result<(Launch, Udp)> {
-    let (launch, udp) = if settings.inetd {
+    let (launch, mut udp) = if settings.inetd {
         super_server(inherited)?
     } else {
         let launch = if settings.is_caller() { Launch::Caller } else { Launch::Listener };
         (launch, Udp::bind(local(settings)?, settings.lport, family(settings.family))?)
     };
     udp.apply(&Options { sndbuf: settings.sndbuf, rcvbuf: settings.rcvbuf, mark: settings.mark })?;
+    if settings.offload {
+        udp.use_trains();
+    }
     Ok((launch, udp))
 }
 

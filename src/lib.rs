@@ -201,7 +201,8 @@ impl<'a> Endpoint<'a> {
     }
 
     fn bring_up(&mut self) -> Result<Device> {
-        self.plan.bring_up(self.settings, self.tunnel.peer(), self.helper.as_mut())
+        let (peer, burst) = (self.tunnel.peer(), self.tunnel.longest_burst());
+        self.plan.bring_up(self.settings, peer, self.helper.as_mut(), burst)
     }
 
     /// With the device up there is nothing left to be allowed.

@@ -35,7 +35,12 @@ pub struct Flow {
 impl Flow {
     /// Counts one packet.
     pub fn count(&mut self, bytes: usize) {
-        self.packets += 1;
+        self.count_many(1, bytes);
+    }
+
+    /// Counts packets that take `bytes` together.
+    pub fn count_many(&mut self, packets: usize, bytes: usize) {
+        self.packets += packets as u64;
         self.bytes += bytes as u64;
     }
 }

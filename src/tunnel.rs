@@ -5,8 +5,8 @@
 //! left to do.
 //!
 //! ```text
-//! tun_to_udp:  device.read -> session.seal -> udp.send
-//! udp_to_tun:  udp.recv -> session.open -> device.write
+//! tun_to_udp:  device.read -> cut -> session.seal -> udp.send       one super-packet in, one train of datagrams out
+//! udp_to_tun:  udp.recv -> session.open -> join -> device.write     one train in, one super-packet out
 //! ```
 //!
 //! While there are no keys nothing is read from the device but the one packet that shows that somebody wants to
@@ -14,10 +14,11 @@
 
 mod ending;
 mod notes;
+mod receiving;
 mod sending;
+mod trains;
 mod waiting;
 
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
@@ -26,8 +27,10 @@ use mio::{Events, Poll};
 
 use self::ending::Activity;
 pub use self::ending::End;
-use self::sending::{BURST, Outbound, zeroed};
+use self::receiving::Inbound;
+use self::sending::Outbound;
 use self::waiting::{DEVICE, RESOLVER, Ready, SIGNALS, SOCKET};
+use crate::config::settings::Mssfix;
 use crate::error::{Error, Exit, Result};
 use crate::os::clock;
 use crate::os::device::Device;
@@ -35,15 +38,15 @@ use crate::os::signals::Signals;
 use crate::os::state_file::StateFile;
 use crate::os::udp::{Path, Udp};
 use crate::packet::chatter::{Interest, interest};
-use crate::packet::fragment::Joiner;
-use crate::packet::{ETHERNET, Layer, inner};
+use crate::packet::{ETHERNET, Layer};
 use crate::protocol::session::Record;
-use crate::protocol::{Action, Entropy, HEAD, Hello, Moment, Opened, Reject, Session, TAIL, Time};
+use crate::protocol::{Action, Entropy, Hello, Moment, Opened, Session, Time};
 use crate::remote::Remotes;
 use crate::status::Counters;
 
-/// Packets that one side may move before the other has its turn.
-const BUDGET: usize = 64;
+/// Reads of the device in one turn, and receives from the socket: then the other side has its turn.
+const READS: usize = 64;
+const RECEIVES: usize = 64;
 
 /// What a tunnel does beside moving packets.
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +59,8 @@ pub struct Policy {
     pub inactive: Option<(Duration, u64)>,
     /// `ping-exit`: exit when nothing is heard for the time the session knows.
     pub ping_exit: bool,
-    /// `mssfix`: the largest datagram that TCP should cause.
-    pub mssfix: Option<u16>,
+    /// `mssfix`.
+    pub mssfix: Mssfix,
     /// `verb 5`: a mark for each packet.
     pub marks: bool,
 }
@@ -95,10 +98,7 @@ pub struct Tunnel {
     events: Events,
     ready: Ready,
     outbound: Outbound,
-    inbound: Box<[u8; BURST]>,
-    /// A packet that arrived before there was a device: its inner byte and the length of its datagram.
-    first: Option<(u8, usize)>,
-    joiner: Joiner,
+    inbound: Inbound,
     layer: Layer,
     activity: Activity,
     counters: Counters,
@@ -139,10 +139,8 @@ impl Tunnel {
             poll: Poll::new().map_err(failed)?,
             events: Events::with_capacity(8),
             ready: Ready::all(),
-            outbound: Outbound::new(),
-            inbound: zeroed(),
-            first: None,
-            joiner: Joiner::new(longest),
+            outbound: Outbound::new(longest),
+            inbound: Inbound::new(layer, longest),
             layer,
             activity: Activity::new(parts.policy.inactive, now),
             counters: Counters::default(),
@@ -184,10 +182,11 @@ impl Tunnel {
     pub fn pump(&mut self, device: Device) -> Result<End> {
         self.register(device.as_raw_fd(), DEVICE)
             .map_err(|cause| Error::new(Exit::Os, format!("watch {}", device.name()), cause))?;
+        self.inbound.prepare_for(&device);
         self.device = Some(device);
         self.activity.restart(clock::boot());
-        if let Some((inner, length)) = self.first.take() {
-            self.deliver(&moment(), inner, length)?;
+        if let Some((inner, datagram)) = self.inbound.take_first() {
+            self.deliver(clock::boot(), inner, datagram);
         }
         loop {
             let moment = moment();
@@ -223,137 +222,81 @@ impl Tunnel {
         self.session.path().or_else(|| self.remotes.path()).map(|path| path.remote)
     }
 
+    /// The longest super-packet that one train of datagrams carries: bytes, and segments.
+    pub fn longest_burst(&self) -> (u32, u32) {
+        sending::longest_burst(self.mtu)
+    }
+
     /// What has passed, and with whom, for the last line of the log.
     pub fn totals(&self) -> String {
         format!("{} {}", notes::peer(self.session.path()), self.counters.line())
     }
 
-    /// Device to socket: read, seal in place, send.
+    /// Device to socket: read, cut, seal in place, send.
     fn tun_to_udp(&mut self, moment: &Moment) -> Result<()> {
-        for _ in 0..BUDGET {
-            if !self.send_rest(moment.now)? || self.leaving() {
-                return Ok(());
+        for _ in 0..READS {
+            if self.leaving() || !self.send_rest(moment.now)? {
+                break;
             }
-            let length = match self.outbound.held.take() {
-                Some(length) => length,
+            let read = match self.outbound.held.take() {
+                Some(read) => read,
                 None => match self.read_device()? {
-                    Some(length) => length,
-                    None => return Ok(()),
+                    Some(read) => read,
+                    None => break,
                 },
             };
-            let worth = interest(self.outbound.packet_bytes(length), self.layer);
+            let worth = interest(self.outbound.beginning(&read), self.layer);
             if !self.session.can_seal(moment.now) {
-                if worth != Interest::Chatter {
-                    self.outbound.held = Some(length);
-                    self.session.want(moment.now);
-                    return Ok(());
-                }
-                continue;
-            }
-            if worth == Interest::Traffic {
-                self.activity.note(moment.now, length);
-            }
-            self.send_packet(moment.now, length)?;
-        }
-        Ok(())
-    }
-
-    /// One packet from the device; `None` when there is none.
-    fn read_device(&mut self) -> Result<Option<usize>> {
-        let Some(device) = self.device.as_ref().filter(|_| self.ready.device_in) else { return Ok(None) };
-        let room = &mut self.outbound.packet[HEAD..HEAD + BURST];
-        match device.read(room) {
-            Ok(length) => {
-                self.counters.device_in.count(length);
-                self.mark('r');
-                Ok(Some(length))
-            }
-            Err(cause) if cause.kind() == ErrorKind::WouldBlock => {
-                self.ready.device_in = false;
-                Ok(None)
-            }
-            Err(cause) if cause.kind() == ErrorKind::Interrupted => Ok(None),
-            Err(cause) => Err(Error::new(Exit::Unavailable, format!("read {}", device.name()), cause)
-                .advise("the device was deleted or taken away")),
-        }
-    }
-
-    /// Socket to device: receive, open in place, write.
-    fn udp_to_tun(&mut self, moment: &Moment) -> Result<()> {
-        for _ in 0..BUDGET {
-            // Until there is a device, the first packet is the last that is taken from the socket.
-            let full = self.device.is_none() && self.session.is_up(moment.now);
-            if full || !self.ready.udp_in || !self.remotes.known() {
-                return Ok(());
-            }
-            let arrival = match self.udp.recv(&mut self.inbound[..]) {
-                Ok(arrival) => arrival,
-                Err(cause) if cause.kind() == ErrorKind::InvalidData => {
-                    self.counters.rejects.count(Reject::Length);
+                if worth == Interest::Chatter {
                     continue;
                 }
-                // Nothing there, or a fault of the moment: the next edge tells when to try again.
-                Err(_) => {
-                    self.ready.udp_in = false;
-                    return Ok(());
-                }
-            };
-            self.counters.udp_in.count(arrival.len);
-            self.mark('R');
-            self.notes.heard_anything(moment.now);
-            if !self.remotes.allow(arrival.path.remote.ip()) {
-                self.counters.rejects.count(Reject::Address);
-                continue;
+                self.outbound.held = Some(read);
+                self.session.want(moment.now);
+                break;
             }
-            let datagram = &mut self.inbound[..arrival.len];
-            match self.session.open(moment, arrival.path, datagram, &mut KernelEntropy) {
-                Opened::Packet(inner) => {
-                    self.counters.authentic.count(arrival.len - HEAD - TAIL);
-                    self.deliver(moment, inner, arrival.len)?;
-                }
-                Opened::Control => {}
-                Opened::Rejected(reason) => self.counters.rejects.count(reason),
+            if worth == Interest::Traffic {
+                self.activity.note(moment.now, read.length);
             }
-            self.act(moment)?;
+            self.seal_read(moment.now, &read);
         }
+        self.flush(moment.now).map(drop)
+    }
+
+    /// Socket to device: receive, open in place, join, write.
+    fn udp_to_tun(&mut self, moment: &Moment) -> Result<()> {
+        for _ in 0..RECEIVES {
+            if self.is_full(moment.now) || !self.receive(moment)? {
+                break;
+            }
+            self.open_train(moment)?;
+        }
+        self.write_joined(moment.now);
         Ok(())
     }
 
-    /// Writes the packet of an opened datagram in `inbound` to the device.
-    fn deliver(&mut self, moment: &Moment, inner: u8, length: usize) -> Result<()> {
-        let Some(device) = &self.device else {
-            self.first = Some((inner, length));
-            return Ok(());
-        };
-        if inner & !inner::KNOWN != 0 {
-            self.counters.rejects.count(Reject::Malformed);
-            return Ok(());
-        }
-        let body = &self.inbound[HEAD..length - TAIL];
-        let packet = if inner & inner::FRAGMENT != 0 {
-            match self.joiner.join(body) {
-                Ok(Some(packet)) => packet,
-                Ok(None) => return Ok(()),
-                Err(()) => {
-                    self.counters.rejects.count(Reject::Fragment);
-                    return Ok(());
-                }
+    /// Opens what was received: one datagram, or a train of them.
+    fn open_train(&mut self, moment: &Moment) -> Result<()> {
+        let mut count = 0;
+        while !self.is_full(moment.now)
+            && let Some((datagram, path)) = self.next_datagram()
+        {
+            let bytes = self.inbound.datagram(datagram.clone());
+            match self.session.open(moment, path, bytes, &mut KernelEntropy) {
+                Opened::Packet(inner) => self.deliver(moment.now, inner, datagram),
+                Opened::Control => self.act(moment)?,
+                Opened::Rejected(reason) => self.counters.rejects.count(reason),
             }
-        } else {
-            body
-        };
-        if interest(packet, self.layer) == Interest::Traffic {
-            self.activity.note(moment.now, packet.len());
+            count += 1;
         }
-        match device.write(packet) {
-            Ok(_) => {
-                self.counters.device_out.count(packet.len());
-                self.mark('w');
-            }
-            // Down, full, or a packet the kernel does not like: it is lost, as on any wire.
-            Err(_) => self.counters.dropped += 1,
+        if count > 1 {
+            self.write_joined(moment.now);
         }
-        Ok(())
+        self.act(moment)
+    }
+
+    /// Until there is a device, the first packet is the last that is opened.
+    fn is_full(&self, now: Time) -> bool {
+        self.device.is_none() && self.session.is_up(now)
     }
 
     /// Does what the protocol asks for.
@@ -362,7 +305,7 @@ impl Tunnel {
             match action {
                 Action::Persist(record) => self.persist(record),
                 Action::Send { datagram, path } => match self.udp.send(&datagram, datagram.len(), &path) {
-                    Ok(()) => {
+                    Ok(_) => {
                         self.counters.udp_out.count(datagram.len());
                         self.mark('W');
                     }

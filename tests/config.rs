@@ -129,7 +129,8 @@ const EXAMPLES: &[Example] = &[
     ("rcvbuf", "rcvbuf 393216", |s| s.rcvbuf == Some(393_216), &["rcvbuf", "rcvbuf -1"]),
     ("mark", "mark 0x2A", |s| s.mark == Some(42), &["mark", "mark 0x", "mark 0x+1", "mark 4294967296", "mark 0x100000000", "mark 1f"]),
     ("tun-mtu", "tun-mtu 1400", |s| s.mtu == 1400, &["tun-mtu 575", "tun-mtu 9001", "tun-mtu 1279\nifconfig-ipv6 fd00::2/64 fd00::1", "tun-mtu"]),
-    ("mssfix", "mssfix", |s| s.mssfix == Some(1450), &["mssfix 1400 mtu", "mssfix x", "mssfix 70000", "mssfix 1"]),
+    ("disable-offload", "disable-offload", |s| !s.offload, &["disable-offload yes"]),
+    ("mssfix", "mssfix", |s| s.mssfix == Mssfix::Most(1450), &["mssfix 1400 mtu", "mssfix x", "mssfix 70000", "mssfix 1"]),
     ("txqueuelen", "txqueuelen 500", |s| s.txqueuelen == Some(500), &["txqueuelen", "txqueuelen many"]),
     ("lladdr", "dev tap\nlladdr 02:00:00:00:00:0a", |s| s.lladdr == Some([2, 0, 0, 0, 0, 10]), &["lladdr 02:00:00:00:00:0a", "dev tap\nlladdr 03:00:00:00:00:01", "dev tap\nlladdr x"]),
     ("topology", "topology p2p", |s| s.notices.len() == 1, &["topology subnet", "topology star", "topology"]),
@@ -259,7 +260,7 @@ fn nothing_said_means_the_documented_defaults() {
     let dir = Dir::new("defaults");
     let tun = dir.with("").unwrap();
     assert_eq!((tun.lport, tun.mtu, tun.verb, tun.user.as_str()), (1194, 1420, 1, "nobody"));
-    assert_eq!((tun.inactive, tun.mssfix, tun.ping, tun.device_name), (None, None, None, None));
+    assert_eq!((tun.inactive, tun.mssfix, tun.ping, tun.device_name), (None, Mssfix::Whole, None, None));
     assert_eq!((tun.program.as_str(), tun.log, tun.family), ("naptun", LogTarget::Default, Family::Any));
     assert_eq!(dir.with("dev tap").unwrap().mtu, 1500);
     let nap = Some(Inactive { after: seconds(300), bytes: 0 });
@@ -267,7 +268,7 @@ fn nothing_said_means_the_documented_defaults() {
     assert_eq!(dir.with("inetd\ninactive 0").unwrap().inactive, None);
     assert_eq!(dir.with("resolv-retry infinite").unwrap().resolv_retry, None);
     assert_eq!(dir.with("status s").unwrap().status.unwrap().1, seconds(60));
-    assert_eq!(dir.with("mssfix 0").unwrap().mssfix, None);
+    assert_eq!(dir.with("mssfix 0").unwrap().mssfix, Mssfix::Off);
 }
 
 #[test]

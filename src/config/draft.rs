@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::grammar::Statement;
 use super::include::resolve_path;
 use super::problem::{Fault, Place, Problem};
-use super::settings::{Ciphers, DeviceType, Family, Host, Inactive, LogTarget, Secret, Settings};
+use super::settings::{Ciphers, DeviceType, Family, Host, Inactive, LogTarget, Mssfix, Secret, Settings};
 
 /// The port that OpenVPN's users expect; IANA's for openvpn.
 pub(super) const DEFAULT_PORT: u16 = 1194;
@@ -157,7 +157,8 @@ fn defaults() -> Settings {
         mtu: 0,
         txqueuelen: None,
         lladdr: None,
-        mssfix: None,
+        mssfix: Mssfix::Whole,
+        offload: true,
         ifconfig: None,
         ifconfig_ipv6: None,
         ifconfig_noexec: false,

@@ -3,7 +3,7 @@
 use super::draft::{DEFAULT_PORT, Draft, RemoteLine};
 use super::grammar::Statement;
 use super::problem::Fault;
-use super::settings::{Family, Host, PingTimeout, Remote};
+use super::settings::{Family, Host, Mssfix, PingTimeout, Remote};
 use super::value;
 
 type Applied = Result<(), Fault>;
@@ -92,11 +92,13 @@ pub(super) fn mark(draft: &mut Draft, statement: &Statement) -> Applied {
 
 pub(super) fn mssfix(draft: &mut Draft, statement: &Statement) -> Applied {
     draft.settings.mssfix = match statement.param(1) {
-        None => Some(1450),
-        Some("0") => None,
+        None => Mssfix::Most(1450),
+        Some("0") => Mssfix::Off,
         Some(word) => {
             let most = value::number(word, 256..=65507);
-            Some(most.map_err(|fault| Fault { expected: fault.expected + ", or 0 for off", ..fault })?)
+            Mssfix::Most(
+                most.map_err(|fault| Fault { expected: fault.expected + ", or 0 for off", ..fault })?,
+            )
         }
     };
     Ok(())

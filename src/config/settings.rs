@@ -55,8 +55,10 @@ pub struct Settings {
     pub txqueuelen: Option<u32>,
     /// `lladdr` of a tap.
     pub lladdr: Option<[u8; 6]>,
-    /// `mssfix`, the largest UDP payload that TCP through the tunnel should cause; `None` leaves TCP alone.
-    pub mssfix: Option<u16>,
+    /// `mssfix`.
+    pub mssfix: Mssfix,
+    /// `disable-offload` says no: packets pass in bursts, where the kernel can do that.
+    pub offload: bool,
     /// `ifconfig`.
     pub ifconfig: Option<Ifconfig>,
     /// `ifconfig-ipv6`.
@@ -169,6 +171,17 @@ pub struct Ciphers {
     pub aes_256_gcm: bool,
     /// ChaCha20-Poly1305.
     pub chacha20_poly1305: bool,
+}
+
+/// The largest UDP payload that TCP through the tunnel should cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mssfix {
+    /// What the path carries, so that no packet of TCP has to be cut.
+    Whole,
+    /// So many bytes, or what the path carries if that is less.
+    Most(u16),
+    /// TCP is left alone.
+    Off,
 }
 
 /// The layer that the device works on.

@@ -143,6 +143,11 @@ fn route_noexec(draft: &mut Draft, _: &Statement) -> Applied {
     Ok(())
 }
 
+fn disable_offload(draft: &mut Draft, _: &Statement) -> Applied {
+    draft.settings.offload = false;
+    Ok(())
+}
+
 fn up_restart(draft: &mut Draft, _: &Statement) -> Applied {
     draft.settings.up_restart = true;
     Ok(())
@@ -180,7 +185,8 @@ static WORKS: &[(&str, &str, Apply, &str)] = &[
     ("rcvbuf", "bytes", link::rcvbuf, "the socket's receive buffer; 0 leaves it to the system"),
     ("mark", "number", link::mark, "the firewall mark of every datagram, decimal or 0x..."),
     ("tun-mtu", "bytes", device::tun_mtu, "the MTU of the device, 576 to 9000; 1420 on tun and 1500 on tap by default"),
-    ("mssfix", "[bytes]", link::mssfix, "lower the MSS of TCP through the tunnel so that no datagram carries more than so many bytes (1450); 0 for off, the default"),
+    ("mssfix", "[bytes]", link::mssfix, "lower the MSS of TCP through the tunnel so that no datagram carries more than so many bytes (1450); 0 for off. By default what passes the path whole"),
+    ("disable-offload", "", disable_offload, "move every packet by itself, as on a kernel that knows no bursts; slower"),
     ("txqueuelen", "packets", device::txqueuelen, "the transmit queue of the device; 0 leaves it to the system"),
     ("lladdr", "mac", device::lladdr, "the hardware address of a tap"),
     ("topology", "kind", device::topology, "p2p and net30 are what tun does, subnet what tap does; subnet on tun is refused"),

@@ -146,7 +146,7 @@ impl Tunnel {
         if self.work_is_left(now) {
             return None;
         }
-        if end == End::Inactive && (self.outbound.held.is_some() || self.outbound.unsent.is_some()) {
+        if end == End::Inactive && (self.outbound.is_holding() || self.outbound.is_waiting()) {
             // Somebody here wants to talk to a peer that has been told not to: it is called again.
             self.end = None;
             self.looked = false;

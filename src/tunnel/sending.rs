@@ -1,17 +1,33 @@
-//! The last step towards the socket: sealing in place, cutting what is too large, keeping what did not go.
+//! Device to socket: one read, cut if it stands for many packets, sealed where it lies, sent as one train.
+//!
+//! ```text
+//! read:   | room of a datagram | .. | room of a datagram |     rest
+//!           head  packet  tail                              (packet)
+//! ```
+//!
+//! A read is scattered over the rooms of a train, in the shape that the last super-packet had: most have the same,
+//! and their payload is where it belongs before anything is known of it. What has another shape is gathered in `packet`
+//! and cut from there.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::IpAddr;
+use std::ops::Range;
 
 use super::Tunnel;
-use crate::error::Result;
+use super::trains::{BYTES_MAX, DATAGRAMS_MAX, Trains};
+use crate::config::settings::Mssfix;
+use crate::error::{Error, Exit, Result};
 use crate::os::udp::Path;
 use crate::packet::fragment::Cut;
-use crate::packet::{inner, mss};
+use crate::packet::segment::Burst;
+use crate::packet::{Layer, inner, mss, vnet};
 use crate::protocol::{HEAD, TAIL, Time};
 
-/// The largest read of a device or a socket: one that stands for many packets will need all of it.
+/// The largest read of a device or a socket.
 pub(super) const BURST: usize = 65_536;
+
+/// The largest packet that is not a burst: `tun-mtu` goes to 9000, a frame has a header and tags.
+const PACKET_MAX: usize = 9216;
 
 /// The largest datagrams that pass a path of 1500 bytes whole, behind the headers of IPv4 and IPv6.
 const DATAGRAM_IPV4: usize = 1500 - 20 - 8;
@@ -20,98 +36,192 @@ const DATAGRAM_IPV6: usize = 1500 - 40 - 8;
 /// The largest datagram that every IPv6 path passes whole (RFC 8200, section 5).
 const DATAGRAM_LEAST: usize = 1280 - 40 - 8;
 
+/// Headers of IPv4 and of TCP with time stamps.
+const TCP_IPV4: u16 = 52;
+
+/// What TCP subtracts from the limit of a device before it counts segments (MAX_TCP_HEADER and one byte, tcp.c).
+const KERNEL_HEADROOM: u32 = 321;
+
+/// What a sealed packet takes beside itself.
+const AROUND: usize = HEAD + TAIL;
+
 /// The way from the device to the socket.
 pub(super) struct Outbound {
-    /// Room for a head, one read of the device, room for a tail: a packet is sealed where it was read.
-    pub(super) packet: Box<[u8; HEAD + BURST + TAIL]>,
-    /// The pieces of a packet that is too large for a datagram, one at a time.
-    piece: Box<[u8; HEAD + DATAGRAM_IPV4 + TAIL]>,
-    /// The length of a packet in `packet` that is not sealed yet.
-    pub(super) held: Option<usize>,
-    /// How the packet in `packet` is being cut.
-    pub(super) cut: Option<Cut>,
-    /// A sealed datagram that the socket did not take yet.
-    pub(super) unsent: Option<Unsent>,
+    trains: Trains,
+    /// What a read brought beyond the rooms of a train; a whole burst if it must be cut from here.
+    packet: Box<[u8; BURST]>,
+    /// A packet that is too large for a datagram.
+    whole: Box<[u8; PACKET_MAX]>,
+    shape: Shape,
+    /// A read that is not sealed yet.
+    pub(super) held: Option<Read>,
+    /// How the burst in `packet` is being cut.
+    burst: Option<Burst>,
+    /// How the packet in `whole` is being cut, and its bits of the inner byte.
+    cut: Option<(Cut, u8)>,
     /// Datagrams are not made longer than this.
     most: usize,
+    /// Longest packet of the device.
+    longest: usize,
     /// Toward whom that was found.
     toward: Option<IpAddr>,
     fragment_id: u16,
 }
 
+/// How a read is scattered: over rooms for `header` and `size` bytes of payload.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Shape {
+    header: usize,
+    size: usize,
+    rooms: usize,
+}
+
+/// One read of the device.
 #[derive(Clone, Copy)]
-pub(super) struct Unsent {
-    piece: bool,
-    length: usize,
-    path: Path,
+pub(super) struct Read {
+    header: vnet::Header,
+    pub(super) length: usize,
+    shape: Shape,
 }
 
 impl Tunnel {
-    /// Seals and sends a packet that lies in `outbound.packet`, cut to pieces if it is too large.
-    pub(super) fn send_packet(&mut self, now: Time, length: usize) -> Result<()> {
-        if let Some(most) = self.outbound.tcp_most(self.policy.mssfix) {
-            let inside = most.saturating_sub((HEAD + TAIL) as u16);
-            mss::clamp(self.outbound.packet_bytes_mut(length), self.layer, inside);
-        }
-        if HEAD + length + TAIL <= self.outbound.most {
-            let datagram = &mut self.outbound.packet[..HEAD + length + TAIL];
-            let Some(path) = self.session.seal(now, 0, datagram) else { return Ok(()) };
-            let unsent = Unsent { piece: false, length: datagram.len(), path };
-            return self.send(unsent);
-        }
-        self.outbound.fragment_id = self.outbound.fragment_id.wrapping_add(1);
-        let most = self.outbound.most - HEAD - TAIL;
-        self.outbound.cut = Cut::new(self.outbound.fragment_id, length, most);
-        self.outbound.held = None;
-        self.send_rest(now).map(drop)
+    /// One packet or burst from the device; `None` when there is none.
+    pub(super) fn read_device(&mut self) -> Result<Option<Read>> {
+        let Some(device) = self.device.as_ref().filter(|_| self.ready.device_in) else { return Ok(None) };
+        let mut header = [0; vnet::LENGTH];
+        let shape = self.outbound.shape;
+        let length = match self.outbound.scatter(&mut header, |pieces| device.read(pieces)) {
+            Ok(length) => length,
+            Err(cause) if cause.kind() == ErrorKind::WouldBlock => {
+                self.ready.device_in = false;
+                return Ok(None);
+            }
+            Err(cause) if cause.kind() == ErrorKind::Interrupted => return Ok(None),
+            Err(cause) => {
+                return Err(Error::new(Exit::Unavailable, format!("read {}", device.name()), cause)
+                    .advise("the device was deleted or taken away"));
+            }
+        };
+        self.counters.device_in.count(length);
+        self.mark('r');
+        let Some(header) = vnet::Header::decode(&header) else {
+            self.counters.dropped += 1;
+            return Ok(None);
+        };
+        Ok(Some(Read { header, length, shape }))
     }
 
-    /// Sends what the last packet left behind. Returns whether the way is free for the next one.
+    /// Seals a read: where it lies, if it has the shape that was expected.
+    pub(super) fn seal_read(&mut self, now: Time, read: &Read) {
+        if read.header.gso.is_none() {
+            return self.seal_packet(now, read);
+        }
+        let Some(burst) = self.outbound.burst_of(read, self.layer) else {
+            self.counters.dropped += 1;
+            return;
+        };
+        let shape = Shape::of(&burst);
+        let fits = read.length <= shape.covers() && shape.room() <= self.outbound.most;
+        self.outbound.shape = if fits { shape } else { Shape::ONE };
+        if fits && shape == read.shape {
+            return self.seal_in_place(now, burst);
+        }
+        self.outbound.gather(read);
+        self.outbound.burst = Some(burst);
+        self.seal_cut(now);
+    }
+
+    /// A burst of the expected shape: its payload lies where it belongs.
+    fn seal_in_place(&mut self, now: Time, mut burst: Burst) {
+        loop {
+            let room = self.outbound.trains.room();
+            let Some(segment) = room.get_mut(HEAD..).and_then(|room| burst.next(room)) else { return };
+            let length = AROUND + burst.header() + segment.length;
+            let Some(datagram) = room.get_mut(..length) else { return };
+            let Some(path) = self.session.seal(now, segment.inner, datagram) else { return };
+            self.outbound.trains.push(length, path);
+        }
+    }
+
+    /// One packet that is no burst.
+    fn seal_packet(&mut self, now: Time, read: &Read) {
+        let most = self.outbound.tcp_most(self.policy.mssfix);
+        let large = AROUND + read.length > self.outbound.most;
+        let Some(packet) = self.outbound.whole_packet(read, large) else {
+            self.counters.dropped += 1;
+            return;
+        };
+        if let Some(most) = most {
+            mss::clamp(packet, self.layer, read.header.sum, most.saturating_sub(AROUND as u16));
+        }
+        let bits = inner::of(packet, read.header.sum, self.layer);
+        if large {
+            self.outbound.cut_whole(read.length, bits);
+            return self.seal_cut(now);
+        }
+        let Some(datagram) = self.outbound.trains.room().get_mut(..AROUND + read.length) else { return };
+        let Some(path) = self.session.seal(now, bits, datagram) else { return };
+        self.outbound.trains.push(AROUND + read.length, path);
+    }
+
+    /// Goes on cutting a burst or a packet, as long as there is room for the datagrams.
+    fn seal_cut(&mut self, now: Time) {
+        while let Some((length, bits)) = self.outbound.next_cut() {
+            let datagram = self.outbound.trains.room().get_mut(..AROUND + length);
+            let Some(path) = datagram.and_then(|datagram| self.session.seal(now, bits, datagram)) else {
+                self.outbound.burst = None;
+                self.outbound.cut = None;
+                return;
+            };
+            self.outbound.trains.push(AROUND + length, path);
+        }
+    }
+
+    /// Sends what should not wait for more. Returns whether the way is free for the next read.
     pub(super) fn send_rest(&mut self, now: Time) -> Result<bool> {
-        if let Some(unsent) = self.outbound.unsent {
+        if self.outbound.trains.is_long() || self.outbound.is_cutting() { self.flush(now) } else { Ok(true) }
+    }
+
+    /// Sends all that was read. Returns whether the socket took it.
+    pub(super) fn flush(&mut self, now: Time) -> Result<bool> {
+        loop {
+            if !self.send_trains()? {
+                return Ok(false);
+            }
+            if !self.outbound.is_cutting() {
+                return Ok(true);
+            }
+            self.seal_cut(now);
+        }
+    }
+
+    /// Hands trains to the socket, until it takes no more. Returns whether it took all.
+    fn send_trains(&mut self) -> Result<bool> {
+        while let Some((train, bytes)) = self.outbound.trains.first() {
             if !self.ready.udp_out {
                 return Ok(false);
             }
-            self.outbound.unsent = None;
-            self.send(unsent)?;
+            let (all, segment) = (bytes.len(), train.segment);
+            match self.udp.send(bytes, segment, &train.path) {
+                Ok(sent) => {
+                    self.counters.udp_out.count_many(sent.div_ceil(segment), sent);
+                    self.outbound.trains.sent(sent);
+                    self.mark('W');
+                }
+                Err(cause) if cause.kind() == ErrorKind::WouldBlock => {
+                    self.watch_room(true)?;
+                    return Ok(false);
+                }
+                Err(cause) => {
+                    self.outbound.trains.sent(all);
+                    self.not_sent(&cause);
+                }
+            }
         }
-        while self.outbound.unsent.is_none() {
-            let Some(cut) = &mut self.outbound.cut else { return Ok(true) };
-            let packet = &self.outbound.packet[HEAD..HEAD + BURST];
-            let Some(length) = cut.write_next(packet, &mut self.outbound.piece[HEAD..]) else {
-                self.outbound.cut = None;
-                return Ok(true);
-            };
-            let datagram = &mut self.outbound.piece[..HEAD + length + TAIL];
-            let Some(path) = self.session.seal(now, inner::FRAGMENT, datagram) else {
-                self.outbound.cut = None;
-                return Ok(true);
-            };
-            self.send(Unsent { piece: true, length: HEAD + length + TAIL, path })?;
-        }
-        Ok(false)
+        Ok(true)
     }
 
-    /// Hands one sealed datagram to the socket, or keeps it until there is room.
-    fn send(&mut self, unsent: Unsent) -> Result<()> {
-        let buffer: &[u8] = if unsent.piece { &self.outbound.piece[..] } else { &self.outbound.packet[..] };
-        let datagram = &buffer[..unsent.length];
-        match self.udp.send(datagram, datagram.len(), &unsent.path) {
-            Ok(()) => {
-                self.counters.udp_out.count(unsent.length);
-                self.mark('W');
-            }
-            Err(cause) if cause.kind() == ErrorKind::WouldBlock => {
-                self.outbound.unsent = Some(unsent);
-                self.watch_room(true)?;
-                return Ok(());
-            }
-            Err(cause) => self.not_sent(&cause),
-        }
-        Ok(())
-    }
-
-    /// A send that failed costs its datagram and nothing else; one that was too large is the last of its size.
+    /// A send that failed costs its datagrams and nothing else; those that were too large are the last of their size.
     pub(super) fn not_sent(&mut self, cause: &io::Error) {
         self.counters.dropped += 1;
         if cause.raw_os_error() == Some(libc::EMSGSIZE) && self.outbound.most > DATAGRAM_LEAST {
@@ -124,32 +234,161 @@ impl Tunnel {
 }
 
 impl Outbound {
-    pub(super) fn new() -> Self {
+    /// `longest` is the longest packet of the device.
+    pub(super) fn new(longest: usize) -> Self {
         Self {
+            longest,
+            trains: Trains::new(),
             packet: zeroed(),
-            piece: zeroed(),
+            whole: zeroed(),
+            shape: Shape::ONE,
             held: None,
+            burst: None,
             cut: None,
-            unsent: None,
             most: DATAGRAM_IPV6,
             toward: None,
             fragment_id: 0,
         }
     }
 
-    pub(super) fn packet_bytes(&self, length: usize) -> &[u8] {
-        &self.packet[HEAD..HEAD + length]
+    /// Whether a read waits to be sealed.
+    pub(super) fn is_holding(&self) -> bool {
+        self.held.is_some()
     }
 
-    pub(super) fn packet_bytes_mut(&mut self, length: usize) -> &mut [u8] {
-        &mut self.packet[HEAD..HEAD + length]
+    /// Whether something sealed or cut waits for the socket.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.trains.is_empty() || self.is_cutting()
+    }
+
+    fn is_cutting(&self) -> bool {
+        self.burst.is_some() || self.cut.is_some()
+    }
+
+    /// Calls `read` with room for the header, for the pieces in the shape expected, and for the rest.
+    fn scatter(
+        &mut self,
+        header: &mut [u8; vnet::LENGTH],
+        read: impl FnOnce(&mut [IoSliceMut<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let shape = self.shape;
+        let mut pieces: [IoSliceMut<'_>; DATAGRAMS_MAX + 2] =
+            std::array::from_fn(|_| IoSliceMut::new(&mut []));
+        pieces[0] = IoSliceMut::new(header);
+        let mut rest = self.trains.room();
+        for (index, piece) in pieces[1..].iter_mut().take(shape.rooms).enumerate() {
+            let skipped = if index == 0 { HEAD } else { HEAD + shape.header };
+            let length = if index == 0 { shape.header + shape.size } else { shape.size };
+            let Some((room, behind)) = rest.split_at_mut_checked(skipped + length + TAIL) else { break };
+            *piece = IoSliceMut::new(&mut room[skipped..skipped + length]);
+            rest = behind;
+        }
+        pieces[shape.rooms + 1] = IoSliceMut::new(&mut self.packet[shape.covers().min(BURST)..]);
+        read(&mut pieces[..shape.rooms + 2])
+    }
+
+    /// The first bytes of a read.
+    pub(super) fn beginning(&mut self, read: &Read) -> &[u8] {
+        let length = read.length.min(read.shape.first());
+        &self.trains.room()[HEAD..HEAD + length]
+    }
+
+    /// The headers of a burst, wherever they lie.
+    fn burst_of(&mut self, read: &Read, layer: Layer) -> Option<Burst> {
+        let (gso, sum) = (read.header.gso?, read.header.sum);
+        Burst::new(self.beginning(read), read.length, &gso, sum, layer).or_else(|| {
+            // They may be longer than the first room.
+            self.gather(read);
+            Burst::new(self.packet.get(..read.length)?, read.length, &gso, sum, layer)
+        })
+    }
+
+    /// Brings a read together in `packet`.
+    fn gather(&mut self, read: &Read) {
+        let room = self.trains.room();
+        for (from, to) in read.shape.pieces(read.length) {
+            self.packet[to..to + from.len()].copy_from_slice(&room[from]);
+        }
+    }
+
+    /// A packet in one piece: where it can be sealed, or in `whole` if it is too large for a datagram.
+    fn whole_packet(&mut self, read: &Read, large: bool) -> Option<&mut [u8]> {
+        let scattered = read.length > read.shape.first();
+        if scattered || large {
+            self.gather(read);
+        }
+        let Self { trains, packet, whole, .. } = self;
+        let target = if large { &mut whole[..] } else { trains.room().get_mut(HEAD..)? };
+        let target = target.get_mut(..read.length)?;
+        if scattered || large {
+            target.copy_from_slice(packet.get(..read.length)?);
+            self.shape = Shape::ONE;
+        }
+        Some(target)
+    }
+
+    /// Begins to cut the packet in `whole`.
+    fn cut_whole(&mut self, length: usize, bits: u8) {
+        self.fragment_id = self.fragment_id.wrapping_add(1);
+        let cut = Cut::new(self.fragment_id, length, self.most - AROUND);
+        self.cut = cut.map(|cut| (cut, bits & !inner::CONTINUES | inner::FRAGMENT));
+    }
+
+    /// Writes the next packet or piece of one to where it can be sealed. Returns its length and its inner byte; `None`
+    /// when nothing is left, or no room.
+    fn next_cut(&mut self) -> Option<(usize, u8)> {
+        loop {
+            if !self.trains.has_room(self.most) {
+                return None;
+            }
+            if let Some((cut, bits)) = &mut self.cut {
+                let piece = cut.write_next(&self.whole[..], &mut self.trains.room()[HEAD..]);
+                if let Some(length) = piece {
+                    return Some((length, *bits));
+                }
+                self.cut = None;
+            }
+            let (length, bits) = self.next_segment()?;
+            if AROUND + length <= self.most {
+                return Some((length, bits));
+            }
+            self.cut_whole(length, bits);
+        }
+    }
+
+    /// Writes the next segment of a burst to where it can be sealed, or to `whole` if it is too large for that.
+    fn next_segment(&mut self) -> Option<(usize, u8)> {
+        let burst = self.burst.as_mut()?;
+        let header = burst.header();
+        let large = AROUND + header + burst.size() > self.most;
+        let out = if large { &mut self.whole[..] } else { &mut self.trains.room()[HEAD..] };
+        let written = burst.next(out).and_then(|segment| {
+            let from = header + segment.offset;
+            let payload = self.packet.get(from..from + segment.length)?;
+            out.get_mut(header..header + segment.length)?.copy_from_slice(payload);
+            Some((large, header + segment.length, segment.inner))
+        });
+        let Some((large, length, bits)) = written else {
+            self.burst = None;
+            return None;
+        };
+        if large && AROUND + length <= self.most {
+            // The last one of a burst may be short.
+            let room = self.trains.room().get_mut(HEAD..HEAD + length)?;
+            room.copy_from_slice(&self.whole[..length]);
+        }
+        Some((length, bits))
     }
 
     /// The largest datagram that TCP should cause: as `mssfix` says, and on a narrow path what passes it. The peer
     /// may never hear of that path, but its TCP keeps to the MSS that ours announces.
-    fn tcp_most(&self, mssfix: Option<u16>) -> Option<u16> {
-        let narrow = (self.most == DATAGRAM_LEAST).then_some(DATAGRAM_LEAST as u16);
-        [mssfix, narrow].into_iter().flatten().min()
+    fn tcp_most(&self, mssfix: Mssfix) -> Option<u16> {
+        let whole = self.most as u16;
+        match mssfix {
+            Mssfix::Whole => (AROUND + self.longest > self.most).then_some(whole),
+            Mssfix::Most(most) => Some(most.min(whole)),
+            Mssfix::Off => (self.most == DATAGRAM_LEAST).then_some(whole),
+        }
     }
 
     /// Datagrams to this peer are cut for a path of 1500 bytes. What was found of its path stays as long as it leads
@@ -160,6 +399,51 @@ impl Outbound {
         }
         self.most = if path.remote.is_ipv4() { DATAGRAM_IPV4 } else { DATAGRAM_IPV6 };
     }
+}
+
+impl Shape {
+    /// For packets that are no bursts: one datagram at a time.
+    const ONE: Self = Self { header: 0, size: DATAGRAM_IPV4 - AROUND, rooms: 1 };
+
+    fn of(burst: &Burst) -> Self {
+        let (header, size) = (burst.header(), burst.size());
+        let rooms = (BYTES_MAX / (AROUND + header + size)).clamp(1, DATAGRAMS_MAX);
+        Self { header, size, rooms }
+    }
+
+    /// Bytes of one room.
+    fn room(&self) -> usize {
+        AROUND + self.header + self.size
+    }
+
+    /// Bytes of a read in the first room.
+    fn first(&self) -> usize {
+        self.header + self.size
+    }
+
+    /// Bytes of a read in all rooms.
+    fn covers(&self) -> usize {
+        self.header + self.size * self.rooms
+    }
+
+    /// Where the pieces of a read lie in the rooms, and where they belong in the whole.
+    fn pieces(self, length: usize) -> impl Iterator<Item = (Range<usize>, usize)> {
+        (0..self.rooms).map_while(move |room| {
+            let (skipped, to, size) = match room {
+                0 => (HEAD, 0, self.first()),
+                _ => (HEAD + self.header, self.header + self.size * room, self.size),
+            };
+            let from = room * self.room() + skipped;
+            let size = length.checked_sub(to).filter(|left| *left > 0)?.min(size);
+            Some((from..from + size, to))
+        })
+    }
+}
+
+/// The longest super-packet whose datagrams fit into one train, with TCP's usual options; and of how many segments.
+pub(super) fn longest_burst(mtu: u16) -> (u32, u32) {
+    let datagrams = (BYTES_MAX / (AROUND + usize::from(mtu))).min(DATAGRAMS_MAX) as u32;
+    (datagrams * u32::from(mtu.saturating_sub(TCP_IPV4)) + KERNEL_HEADROOM, DATAGRAMS_MAX as u32)
 }
 
 /// A buffer on the heap that is not touched before it is used: an idle endpoint stays small.

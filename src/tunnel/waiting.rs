@@ -70,7 +70,7 @@ impl Tunnel {
                 _ => {}
             }
         }
-        if self.ready.udp_out && self.outbound.unsent.is_some() {
+        if self.ready.udp_out && self.outbound.is_waiting() {
             self.watch_room(false)?;
         }
         Ok(())
@@ -79,9 +79,9 @@ impl Tunnel {
     pub(super) fn work_is_left(&self, now: Time) -> bool {
         let inbound = self.ready.udp_in && self.remotes.known();
         let outbound = self.device.is_some()
-            && self.outbound.unsent.is_none()
             && !self.leaving()
             && match self.outbound.held {
+                _ if self.outbound.is_waiting() => self.ready.udp_out,
                 Some(_) => self.session.can_seal(now),
                 None => self.ready.device_in,
             };

@@ -121,6 +121,9 @@ pub struct Session<P> {
     path: Option<P>,
     /// A handshake is to be tried until there are keys.
     wanted: bool,
+    /// The counter of the last packet under the current keys, if nothing else was opened since.
+    newest_packet: Option<u64>,
+    in_sequence: bool,
     /// The peer said bye, in the datagram with this counter.
     asleep: Option<u64>,
     /// When it said so last.
@@ -157,6 +160,8 @@ impl<P: Copy + Eq> Session<P> {
             closing: None,
             path: None,
             wanted: false,
+            newest_packet: None,
+            in_sequence: false,
             asleep: None,
             asleep_at: Time::ZERO,
             silent: false,
@@ -203,6 +208,8 @@ impl<P: Copy + Eq> Session<P> {
         datagram: &mut [u8],
         entropy: &mut dyn Entropy,
     ) -> Opened {
+        let before = self.newest_packet.take();
+        self.in_sequence = false;
         if datagram.len() < HEAD + TAIL {
             return Opened::Rejected(Reject::Length);
         }
@@ -210,7 +217,14 @@ impl<P: Copy + Eq> Session<P> {
             Some(opened) => opened,
             None => self.open_handshake(moment, path, datagram, entropy).map(|()| Opened::Control),
         };
+        self.in_sequence = before.zip(self.newest_packet).is_some_and(|(before, now)| now == before + 1);
         opened.unwrap_or_else(Opened::Rejected)
+    }
+
+    /// Whether the packet opened last was sealed directly after the one opened before it, under the same keys: nothing
+    /// between them was lost.
+    pub fn in_sequence(&self) -> bool {
+        self.in_sequence
     }
 
     /// The next thing to do; ask until there is none after every call that takes `&mut self`.
@@ -270,6 +284,7 @@ impl<P: Copy + Eq> Session<P> {
                 Err(reject) => return Some(Err(reject)),
             };
             self.note_heard_current(moment.now, path, opened);
+            self.newest_packet = (opened.inner & CONTROL == 0).then_some(opened.counter);
             return Some(self.take(moment, path, opened, datagram, entropy));
         }
         if let Some(opened) = self.open_half_open(moment, path, datagram, entropy) {
