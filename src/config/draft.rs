@@ -133,6 +133,10 @@ impl Draft {
     }
 }
 
+/// Room for a dozen trains of datagrams, bytes: the system's default holds two or three, and every further one is lost
+/// while we are busy. Much more makes others wait behind a full buffer.
+const BUFFER: usize = 1 << 20;
+
 /// What holds where nothing is said.
 fn defaults() -> Settings {
     Settings {
@@ -146,8 +150,8 @@ fn defaults() -> Settings {
         family: Family::Any,
         float: false,
         resolv_retry: None,
-        sndbuf: None,
-        rcvbuf: None,
+        sndbuf: Some(BUFFER),
+        rcvbuf: Some(BUFFER),
         mark: None,
         secret: Secret::Inline(Zeroizing::new(String::new())),
         ciphers: Ciphers { aes_256_gcm: true, chacha20_poly1305: true },

@@ -31,9 +31,9 @@ pub struct Settings {
     pub float: bool,
     /// `resolv-retry n`: give up on a name after so long; `None` is for ever.
     pub resolv_retry: Option<Duration>,
-    /// `sndbuf`, bytes.
+    /// `sndbuf`, bytes; `None` leaves it to the system.
     pub sndbuf: Option<usize>,
-    /// `rcvbuf`, bytes.
+    /// `rcvbuf`, bytes; `None` leaves it to the system.
     pub rcvbuf: Option<usize>,
     /// `mark`: SO_MARK of every datagram.
     pub mark: Option<u32>,

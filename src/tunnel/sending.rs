@@ -120,6 +120,8 @@ impl Tunnel {
             self.counters.dropped += 1;
             return;
         };
+        let more = (burst.payload() - 1) / burst.size();
+        self.counters.device_in.count_many(more, more * burst.header());
         let shape = Shape::of(&burst);
         let fits = read.length <= shape.covers() && shape.room() <= self.outbound.most;
         self.outbound.shape = if fits { shape } else { Shape::ONE };
