@@ -61,6 +61,13 @@ impl Lab {
     }
 }
 
+impl Lab {
+    /// A directory that every host sees, and that goes with the laboratory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
 impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {
