@@ -11,9 +11,9 @@ use crate::config::settings::{Family, Host, Remote, Settings};
 use crate::error::{Error, Exit, Result};
 use crate::os::clock;
 use crate::os::hosts;
+use crate::os::path::Path;
 use crate::os::privileges::Identity;
 use crate::os::resolver::Resolver;
-use crate::os::udp::Path;
 use crate::protocol::Time;
 
 /// The pause between two attempts to look up a name.

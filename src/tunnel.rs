@@ -14,6 +14,7 @@
 
 mod ending;
 mod notes;
+mod outbound;
 mod receiving;
 mod sending;
 mod trains;
@@ -27,16 +28,17 @@ use mio::{Events, Poll};
 
 use self::ending::Activity;
 pub use self::ending::End;
+use self::outbound::Outbound;
 use self::receiving::Inbound;
-use self::sending::Outbound;
 use self::waiting::{DEVICE, RESOLVER, Ready, SIGNALS, SOCKET};
 use crate::config::settings::Mssfix;
 use crate::error::{Error, Exit, Result};
 use crate::os::clock;
 use crate::os::device::Device;
+use crate::os::path::Path;
 use crate::os::signals::Signals;
 use crate::os::state_file::StateFile;
-use crate::os::udp::{Path, Udp};
+use crate::os::udp::Udp;
 use crate::packet::chatter::{Interest, interest};
 use crate::packet::{ETHERNET, Layer};
 use crate::protocol::session::Record;
@@ -224,7 +226,7 @@ impl Tunnel {
 
     /// The longest super-packet that one train of datagrams carries: bytes, and segments.
     pub fn longest_burst(&self) -> (u32, u32) {
-        sending::longest_burst(self.mtu)
+        outbound::longest_burst(self.mtu)
     }
 
     /// What has passed, and with whom, for the last line of the log.

@@ -25,10 +25,11 @@ use std::time::{Duration, Instant};
 use naptun::os::answer::{Answer, Body, answers};
 use naptun::os::device::{self, Device, Layer};
 use naptun::os::netlink::{Address, Link, Netlink};
+use naptun::os::path::Path;
 use naptun::os::route::{
     Assigned, Change, Entry, Gateway, Network, Route, Version, assigned, overlap, route_entry,
 };
-use naptun::os::udp::{Family, Options, Path, Udp};
+use naptun::os::udp::{Family, Options, Udp};
 use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockaddrStorage, getpeername, getsockopt, setsockopt, sockopt};

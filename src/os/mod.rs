@@ -9,6 +9,7 @@ pub mod device;
 pub mod helper;
 pub mod hosts;
 pub mod netlink;
+pub mod path;
 pub mod privileges;
 pub mod resolver;
 pub mod route;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{End, Tunnel};
 use crate::error::Error;
-use crate::os::udp::Path;
+use crate::os::path::Path;
 use crate::protocol::{Event, Farewell, Hello, Mismatch, Moment, Time};
 
 /// What a stranger can cause is said this often at most.

@@ -7,11 +7,12 @@ use std::io::{ErrorKind, IoSlice};
 use std::ops::Range;
 
 use super::ending::Activity;
-use super::sending::{BURST, zeroed};
+use super::outbound::BURST;
+use super::trains::zeroed;
 use super::{Policy, Tunnel};
 use crate::error::Result;
 use crate::os::device::Device;
-use crate::os::udp::Path;
+use crate::os::path::Path;
 use crate::packet::chatter::{Interest, interest};
 use crate::packet::coalesce::{Coalescer, Offer, PARTS_MAX, Packet};
 use crate::packet::fragment::Joiner;

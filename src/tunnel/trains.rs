@@ -4,8 +4,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::sending::zeroed;
-use crate::os::udp::Path;
+use crate::os::path::Path;
 
 /// Datagrams in one train (UDP_MAX_SEGMENTS of linux/udp.h before 6.9).
 pub(super) const DATAGRAMS_MAX: usize = 64;
@@ -104,4 +103,9 @@ impl Train {
             && self.count < DATAGRAMS_MAX
             && self.bytes.len() + length <= BYTES_MAX
     }
+}
+
+/// A buffer on the heap that is not touched before it is used: an idle endpoint stays small.
+pub(super) fn zeroed<const N: usize>() -> Box<[u8; N]> {
+    vec![0; N].into_boxed_slice().try_into().unwrap_or_else(|_| Box::new([0; N]))
 }
