@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use super::transport::{TCP, Transport, UDP};
+use super::transport::{IPV6_HEADER, TCP, Transport, UDP};
 use super::vnet::{self, Gso, Sum};
 use super::{Layer, checksum};
 
@@ -165,7 +165,12 @@ impl Coalescer {
             }
             _ => return None,
         };
-        Some(Candidate { start: packet.at.start, transport, payload, flags, sum: packet.sum })
+        let sum = match packet.sum {
+            // The pseudo-header that the kernel verified is not to be found behind a routing header.
+            Sum::Verified if transport.v6 && transport.at - transport.ip > IPV6_HEADER => Sum::Complete,
+            sum => sum,
+        };
+        Some(Candidate { start: packet.at.start, transport, payload, flags, sum })
     }
 
     /// A packet of a flow that grows.
@@ -308,7 +313,7 @@ impl Flow {
         let total = payload - ip + self.payload;
         let length = payload - at + self.payload;
         if v6 {
-            put(buffer, ip + 4, (total - super::transport::IPV6_HEADER) as u16);
+            put(buffer, ip + 4, (total - IPV6_HEADER) as u16);
         } else {
             put(buffer, ip + 2, total as u16);
             put(buffer, ip + 10, 0);
@@ -322,8 +327,16 @@ impl Flow {
         } else {
             put(buffer, at + 4, length as u16);
         }
-        let sum = checksum::pseudo(buffer, &self.transport, length);
-        put(buffer, at + usize::from(self.transport.checksum_offset()), checksum::fold(sum));
+        let field = at + usize::from(self.transport.checksum_offset());
+        let sum = match self.sum {
+            // Its pseudo-header may have had another destination (a routing header): only the length is ours.
+            Sum::Partial { .. } => {
+                let first = checksum::fold((payload - at + self.size) as u64);
+                u64::from(u16_at(buffer, field)) + u64::from(!first) + length as u64
+            }
+            _ => checksum::pseudo(buffer, &self.transport, length),
+        };
+        put(buffer, field, checksum::fold(sum));
     }
 }
 
