@@ -63,7 +63,7 @@ pub struct Policy {
     pub ping_exit: bool,
     /// `mssfix`.
     pub mssfix: Mssfix,
-    /// `verb 5`: a mark for each packet.
+    /// `verb 5`: a mark for each packet, or burst of them.
     pub marks: bool,
 }
 

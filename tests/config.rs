@@ -268,6 +268,9 @@ fn nothing_said_means_the_documented_defaults() {
     assert_eq!(dir.with("inetd\ninactive 0").unwrap().inactive, None);
     assert_eq!(dir.with("resolv-retry infinite").unwrap().resolv_retry, None);
     assert_eq!(dir.with("status s").unwrap().status.unwrap().1, seconds(60));
+    assert_eq!((tun.sndbuf, tun.rcvbuf, tun.offload), (Some(1_048_576), Some(1_048_576), true));
+    assert_eq!(dir.with("sndbuf 0").unwrap().sndbuf, None);
+    assert_eq!(dir.with("rcvbuf 0").unwrap().rcvbuf, None);
     assert_eq!(dir.with("mssfix 0").unwrap().mssfix, Mssfix::Off);
 }
 

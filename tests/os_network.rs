@@ -163,6 +163,83 @@ fn without(capability: caps::Capability) {
 
 // The device.
 
+/// From now on the thread gets `refusal` for an ioctl of this request, if its argument has one of `bits`.
+fn refuse_ioctl(request: libc::Ioctl, bits: u64, refusal: i32) {
+    use seccompiler::{
+        SeccompAction, SeccompCmpArgLen::*, SeccompCmpOp::*, SeccompCondition, SeccompFilter, SeccompRule,
+    };
+    let is_request = SeccompCondition::new(1, Dword, Eq, request as u64).unwrap();
+    // One rule for each bit: any of them will do.
+    let one = |bit: u32| {
+        let has = SeccompCondition::new(2, Dword, MaskedEq(1 << bit), 1 << bit).unwrap();
+        SeccompRule::new(vec![is_request.clone(), has]).unwrap()
+    };
+    let rules = (0..8).filter(|bit| bits >> bit & 1 > 0).map(one).collect();
+    let filter = SeccompFilter::new(
+        [(libc::SYS_ioctl, rules)].into(),
+        SeccompAction::Allow,
+        SeccompAction::Errno(refusal as u32),
+        std::env::consts::ARCH.try_into().unwrap(),
+    );
+    let program: seccompiler::BpfProgram = filter.unwrap().try_into().unwrap();
+    seccompiler::apply_filter(&program).unwrap();
+}
+
+/// TUN_F_USO4 and TUN_F_USO6 of linux/if_tun.h: since Linux 6.2.
+const USO: u64 = 0x60;
+
+#[test]
+fn a_device_has_as_much_offload_as_the_kernel_grants_and_moves_packets_in_any_case() {
+    isolate();
+    let granted = |offload: device::Offload| (offload.header, offload.tcp, offload.udp);
+    for layer in [Layer::Tun, Layer::Tap] {
+        assert_eq!(granted(Device::create(None, layer, false).unwrap().offload()), (false, false, false));
+        assert_eq!(granted(Device::create(None, layer, true).unwrap().offload()), (true, true, true));
+    }
+    // Filters add up.
+    for (request, bits, expected) in [
+        (libc::TUNSETOFFLOAD, USO, (true, true, false)),
+        (libc::TUNSETOFFLOAD, 0xff, (true, false, false)),
+        (libc::TUNSETPERSIST, 1, (false, false, false)),
+    ] {
+        refuse_ioctl(request, bits, libc::EINVAL);
+        let device = Device::create(Some("tun0"), Layer::Tun, true).unwrap();
+        assert_eq!(granted(device.offload()), expected);
+        let index = device.index();
+        let mut netlink = Netlink::open().unwrap();
+        let link = Link { mtu: Some(1420), no_link_local: true, up: true, ..Link::default() };
+        netlink.configure(index, &link).unwrap();
+        netlink.add_address(&point_to_point(index)).unwrap();
+        let sender = peer("10.8.0.1:0");
+        sender.send_to(&[7; 100], "10.8.0.2:9").unwrap();
+        wait_readable(&device);
+        let (mut header, mut packet) = ([0; device::HEADER], [0; 2000]);
+        let length = device.read(&mut [IoSliceMut::new(&mut header), IoSliceMut::new(&mut packet)]).unwrap();
+        assert_eq!((length, packet[9], &packet[28..128]), (128, 17, &[7; 100][..]));
+        // Turned round, and its addresses with it, the packet comes back to its sender.
+        let (source, target): ([u8; 4], [u8; 4]) =
+            (packet[12..16].try_into().unwrap(), packet[16..20].try_into().unwrap());
+        packet[12..16].copy_from_slice(&target);
+        packet[16..20].copy_from_slice(&source);
+        packet[20..24].rotate_left(2);
+        // Its checksum may have been left to us: none at all is as good for UDP.
+        packet[26..28].fill(0);
+        device.write(&[IoSlice::new(&[0; device::HEADER]), IoSlice::new(&packet[..128])]).unwrap();
+        let mut echo = [0; 200];
+        assert_eq!(sender.recv(&mut echo).unwrap(), 100);
+        drop(device);
+        // A child of another test may hold the descriptor until it executes its program.
+        let gone = || if_nametoindex("tun0").is_err();
+        assert!(
+            (0..500).any(|_| gone() || {
+                sleep(Duration::from_millis(10));
+                false
+            }),
+            "{expected:?}: left behind"
+        );
+    }
+}
+
 #[test]
 fn a_device_gets_the_next_free_name_of_its_layer() {
     isolate();

@@ -422,6 +422,21 @@ const SYN: u8 = 2;
 const ACK: u8 = 16;
 
 #[test]
+fn a_partial_checksum_does_not_cover_the_mss() {
+    let mut packet = vec![0; 44];
+    packet[0] = 0x45;
+    packet[2..4].copy_from_slice(&44_u16.to_be_bytes());
+    packet[9] = 6;
+    packet[32] = 0x60;
+    packet[33] = 2;
+    packet[36..38].copy_from_slice(&[0xab, 0xcd]);
+    packet[40..44].copy_from_slice(&[2, 4, 0x05, 0xb4]);
+    clamp(&mut packet, Layer::Ip, Sum::Partial { start: 20, offset: 16 }, 1000);
+    assert_eq!(packet[40..44], [2, 4, 0x03, 0xc0]);
+    assert_eq!(packet[36..38], [0xab, 0xcd]);
+}
+
+#[test]
 fn a_large_mss_is_lowered_and_the_checksum_stays_right() {
     let mss = |value: u16| [2, 4, (value >> 8) as u8, value as u8];
     let options = |value: u16| {

@@ -128,9 +128,13 @@ impl Device {
 /// The same device with a header in front of its packets, which the kernel grants only to a descriptor that attaches:
 /// so it is kept without one for a moment. A process killed in that moment leaves it behind.
 fn with_offload(plain: File, name: &str, layer: Layer) -> io::Result<(File, Offload)> {
-    let node = File::options().read(true).write(true).open(NODE)?;
+    let Ok(node) = File::options().read(true).write(true).open(NODE) else {
+        return Ok((plain, Offload::default()));
+    };
     let kind = if layer == Layer::Tun { libc::IFF_TUN } else { libc::IFF_TAP } | libc::IFF_NO_PI;
-    persist(&plain, true)?;
+    if persist(&plain, true).is_err() {
+        return Ok((plain, Offload::default()));
+    }
     drop(plain);
     let header = attach(&node, name, kind | libc::IFF_VNET_HDR).is_ok();
     if !header {

@@ -120,9 +120,20 @@ impl Outbound {
         header: &mut [u8; vnet::LENGTH],
         read: impl FnOnce(&mut [IoSliceMut<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
+        match self.shape.rooms {
+            1 => self.scatter_over::<3>(header, read),
+            _ => self.scatter_over::<{ DATAGRAMS_MAX + 2 }>(header, read),
+        }
+    }
+
+    /// Over `PIECES` at most: single packets need not pay for making room for many.
+    fn scatter_over<const PIECES: usize>(
+        &mut self,
+        header: &mut [u8; vnet::LENGTH],
+        read: impl FnOnce(&mut [IoSliceMut<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         let shape = self.shape;
-        let mut pieces: [IoSliceMut<'_>; DATAGRAMS_MAX + 2] =
-            std::array::from_fn(|_| IoSliceMut::new(&mut []));
+        let mut pieces: [IoSliceMut<'_>; PIECES] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
         pieces[0] = IoSliceMut::new(header);
         let mut rest = self.trains.room();
         for (index, piece) in pieces[1..].iter_mut().take(shape.rooms).enumerate() {
