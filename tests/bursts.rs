@@ -205,3 +205,31 @@ fn the_kernel_makes_bursts_no_longer_than_a_train() {
     }
     assert!(!lab.mon.read(LISTENER).contains("disable-offload"));
 }
+
+/// The segment size that the first SYN on `host`'s eth0 announces, while `connect` is done.
+fn announced(host: &Host, connect: impl Fn()) -> String {
+    let dump = host.spawn(&["tcpdump", "-l", "-n", "-c", "1", "-i", "eth0", "tcp[13] & 2 != 0"]);
+    eventually("tcpdump listens", SOON, || {
+        connect();
+        !host.sh("pidof tcpdump || true").contains(char::is_numeric)
+    });
+    let mut dump = dump;
+    let mut line = String::new();
+    std::io::Read::read_to_string(&mut dump.0.stdout.take().unwrap(), &mut line).unwrap();
+    line.split_once("mss ").unwrap_or_else(|| panic!("{line}")).1.split([',', ']']).next().unwrap().to_owned()
+}
+
+#[test]
+fn tcp_on_a_tap_is_told_what_passes_whole_and_flies_in_bursts() {
+    let Some(lab) = Lab::new("tap-mss") else { return };
+    lab.mon.ok(&["/etc/naptun/bridge-setup", "start"]);
+    lab.mon.xinetd();
+    lab.fri.sh("naptun --port timbuktu-srv2 --daemon --cd /etc/naptun --config tap-fri-mon.conf");
+    assert_eq!(lab.fri.ping("192.168.8.10", 1).lost(), 0);
+    // 1472 bytes of UDP payload, less 25 around a frame, and 54 of headers in it.
+    let connect = || drop(lab.fri.run(&["socat", "-u", "/dev/null", "TCP:192.168.8.10:9"]));
+    assert_eq!(announced(&lab.office, connect), "1393");
+    prepare(&lab.fri, 256);
+    let bytes = bytes_a_read(&lab.fri, || passes(&lab.fri, &lab.office, "192.168.8.10", ""));
+    assert!(bytes > 10_000, "{bytes} bytes a read");
+}
