@@ -15,7 +15,8 @@ const BESIDE_PACKETS: u64 = 40;
 fn counter(lab: &Lab) -> String {
     let library = format!("{}/allocations.so", lab.dir().display());
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/allocations.c");
-    let compiled = Command::new("cc").args(["-O2", "-shared", "-fPIC", "-o", &library, source]).status().unwrap();
+    let compiled =
+        Command::new("cc").args(["-O2", "-shared", "-fPIC", "-o", &library, source]).status().unwrap();
     assert!(compiled.success());
     library
 }

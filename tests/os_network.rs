@@ -164,11 +164,11 @@ fn without(capability: caps::Capability) {
 // The device.
 
 /// From now on the thread gets `refusal` for an ioctl of this request, if its argument has one of `bits`.
-fn refuse_ioctl(request: libc::Ioctl, bits: u64, refusal: i32) {
+fn refuse_ioctl(request: u64, bits: u64, refusal: i32) {
     use seccompiler::{
         SeccompAction, SeccompCmpArgLen::*, SeccompCmpOp::*, SeccompCondition, SeccompFilter, SeccompRule,
     };
-    let is_request = SeccompCondition::new(1, Dword, Eq, request as u64).unwrap();
+    let is_request = SeccompCondition::new(1, Dword, Eq, request).unwrap();
     // One rule for each bit: any of them will do.
     let one = |bit: u32| {
         let has = SeccompCondition::new(2, Dword, MaskedEq(1 << bit), 1 << bit).unwrap();

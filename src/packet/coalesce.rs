@@ -124,7 +124,9 @@ impl Coalescer {
     /// Completes the headers of a super-packet. Returns what goes before it, and its parts in order; the flow is free
     /// then.
     pub fn finish(&mut self, buffer: &mut [u8], index: usize) -> (vnet::Header, Parts) {
-        let Some(flow) = self.flows.get_mut(index) else { return (vnet::Header::PLAIN, Parts::default()) };
+        let Some(flow) = self.flows.get_mut(index).filter(|flow| flow.count > 0) else {
+            return (vnet::Header::PLAIN, Parts::default());
+        };
         let header = flow.finish(buffer);
         let parts = Parts { parts: flow.parts, count: flow.count };
         flow.count = 0;
@@ -161,7 +163,9 @@ impl Coalescer {
             }
             UDP if self.udp => {
                 let length = usize::from(u16_at(buffer, transport.at + 4));
-                (length == transport.end - transport.at).then_some(0)?
+                // A checksum that UDP leaves out is zero, which one that is complete or partial never is.
+                let left_out = u16_at(buffer, transport.at + 6) == 0;
+                (length == transport.end - transport.at && !left_out).then_some(0)?
             }
             _ => return None,
         };

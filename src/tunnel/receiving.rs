@@ -99,10 +99,12 @@ impl Tunnel {
             self.inbound.first = Some((bits, datagram));
             return;
         };
-        if bits & !inner::KNOWN != 0 {
-            return counters.rejects.count(Reject::Malformed);
-        }
         let mut sink = Sink { device, counters, activity, policy, layer: inbound.layer, now };
+        if bits & !inner::KNOWN != 0 {
+            // What continues this packet does not continue the one before.
+            inbound.write_joined(&mut sink);
+            return sink.counters.rejects.count(Reject::Malformed);
+        }
         if bits & inner::FRAGMENT != 0 {
             // Nothing that came before may come after it.
             inbound.write_joined(&mut sink);
