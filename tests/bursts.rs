@@ -159,13 +159,13 @@ fn datagrams_keep_their_sizes_and_their_order() {
 /// Sends bursts by UDP_SEGMENT, and datagrams one by one, some of them without a checksum; compares lengths and
 /// content with what a receiver gets.
 fn datagrams_pass(from: &Host, to: &Host, target: &str) {
-    let receive = "use Socket; use IO::Socket::IP; use Digest::MD5 'md5_hex';
+    let receive = "use Socket; use IO::Socket::IP;
         my $s = IO::Socket::IP->new(Proto => 'udp', LocalPort => 5000, Family => AF_INET6, V6Only => 0) or die;
         setsockopt $s, SOL_SOCKET, SO_RCVBUF, 1 << 20;
         print qq(ready\\n); $| = 1; print '';
         while (defined $s->recv(my $d, 65535)) { last if $d eq 'end'; print length $d, ' ', md5_hex($d), qq(\\n); }";
     let send = format!(
-        "use Socket; use IO::Socket::IP; use Digest::MD5 'md5_hex';
+        "use Socket; use IO::Socket::IP;
         my $s = IO::Socket::IP->new(Proto => 'udp', PeerHost => '{target}', PeerPort => 5000) or die; srand 7;
         sub bytes {{ join '', map {{ chr int rand 256 }} 1 .. $_[0] }}
         sub told {{ print length $_[0], ' ', md5_hex($_[0]), qq(\\n); }}
