@@ -206,9 +206,10 @@ impl Udp {
         if segment < train.len() {
             if self.trains && self.single_file == 0 {
                 match self.send_whole(train, Some(segment), path) {
-                    // A device without checksums, IPsec on the way, an old kernel, a path that has become narrow: what
-                    // is wrong with the datagrams themselves they will tell one by one.
-                    Err(Errno::EIO | Errno::EINVAL | Errno::EMSGSIZE) => self.single_file = SINGLE_FILE,
+                    // A device without checksums, IPsec on the way, an old kernel.
+                    Err(Errno::EIO | Errno::EINVAL) => self.single_file = SINGLE_FILE,
+                    // Whether it is the datagrams that are too large, they will tell one by one.
+                    Err(Errno::EMSGSIZE) => {}
                     sent => return sent.map(|()| train.len()).map_err(io::Error::from),
                 }
             } else {

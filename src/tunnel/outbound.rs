@@ -120,6 +120,7 @@ impl Outbound {
         header: &mut [u8; vnet::LENGTH],
         read: impl FnOnce(&mut [IoSliceMut<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
+        self.trains.rewind();
         match self.shape.rooms {
             1 => self.scatter_over::<3>(header, read),
             _ => self.scatter_over::<{ DATAGRAMS_MAX + 2 }>(header, read),
@@ -197,6 +198,7 @@ impl Outbound {
     /// Writes the next packet or piece of one to where it can be sealed. Returns its length and its inner byte; `None`
     /// when nothing is left, or no room.
     pub(super) fn next_cut(&mut self) -> Option<(usize, u8)> {
+        self.trains.rewind();
         loop {
             if !self.trains.has_room(self.most) {
                 return None;

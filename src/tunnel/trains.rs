@@ -80,6 +80,10 @@ impl Trains {
         if train.bytes.is_empty() {
             self.waiting.pop_front();
         }
+    }
+
+    /// Begins at the beginning again, if nothing waits. What lies in [`room`](Self::room) is given up.
+    pub(super) fn rewind(&mut self) {
         if self.waiting.is_empty() {
             self.end = 0;
         }
@@ -108,4 +112,66 @@ impl Train {
 /// A buffer on the heap that is not touched before it is used: an idle endpoint stays small.
 pub(super) fn zeroed<const N: usize>() -> Box<[u8; N]> {
     vec![0; N].into_boxed_slice().try_into().unwrap_or_else(|_| Box::new([0; N]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(port: u16) -> Path {
+        Path::to(([192, 0, 2, 1], port).into())
+    }
+
+    fn lengths(trains: &mut Trains) -> Vec<(usize, usize)> {
+        let mut lengths = Vec::new();
+        while let Some((train, bytes)) = trains.first() {
+            lengths.push((train.segment, bytes.len()));
+            trains.sent(lengths.last().unwrap().1);
+        }
+        lengths
+    }
+
+    #[test]
+    fn a_train_has_equal_datagrams_to_one_place_and_a_shorter_one_ends_it() {
+        let mut trains = Trains::new();
+        for (length, port) in [(100, 1), (100, 1), (60, 1), (60, 1), (100, 1), (100, 2)] {
+            trains.push(length, path(port));
+        }
+        assert_eq!(lengths(&mut trains), [(100, 260), (60, 60), (100, 100), (100, 100)]);
+    }
+
+    #[test]
+    fn a_train_is_no_longer_than_the_kernel_takes() {
+        let mut trains = Trains::new();
+        (0..65).for_each(|_| trains.push(100, path(1)));
+        assert_eq!(lengths(&mut trains), [(100, 6400), (100, 100)]);
+        trains.rewind();
+        // 65,535 bytes of UDP length, less its own header and that of IPv6.
+        (0..7).for_each(|_| trains.push(10_000, path(1)));
+        assert_eq!(lengths(&mut trains), [(10_000, 60_000), (10_000, 10_000)]);
+    }
+
+    #[test]
+    fn what_lies_behind_a_train_stays_there_when_the_train_is_sent() {
+        let mut trains = Trains::new();
+        trains.push(100, path(1));
+        trains.room()[0] = 7;
+        trains.sent(100);
+        assert_eq!(trains.room()[0], 7);
+        trains.rewind();
+        assert_eq!(trains.room().len(), ROOM);
+    }
+
+    #[test]
+    fn part_of_a_train_can_be_sent() {
+        let mut trains = Trains::new();
+        (0..3).for_each(|byte| {
+            trains.room()[0] = byte;
+            trains.push(100, path(1));
+        });
+        trains.sent(200);
+        assert_eq!(trains.first().map(|(_, bytes)| (bytes[0], bytes.len())), Some((2, 100)));
+        trains.rewind();
+        assert_eq!(trains.room().len(), ROOM - 300, "there still is one");
+    }
 }
