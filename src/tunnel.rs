@@ -267,7 +267,7 @@ impl Tunnel {
     /// Socket to device: receive, open in place, join, write.
     fn udp_to_tun(&mut self, moment: &Moment) -> Result<()> {
         for _ in 0..RECEIVES {
-            if self.is_full(moment.now) || !self.receive(moment)? {
+            if self.is_full(moment.now) || !self.receive(moment.now) {
                 break;
             }
             self.open_train(moment)?;

@@ -10,7 +10,6 @@ use super::ending::Activity;
 use super::outbound::BURST;
 use super::trains::zeroed;
 use super::{Policy, Tunnel};
-use crate::error::Result;
 use crate::os::device::Device;
 use crate::os::path::Path;
 use crate::packet::chatter::{Interest, interest};
@@ -18,7 +17,7 @@ use crate::packet::coalesce::{Coalescer, Offer, PARTS_MAX, Packet};
 use crate::packet::fragment::Joiner;
 use crate::packet::vnet::{self, Sum};
 use crate::packet::{Layer, checksum, inner};
-use crate::protocol::{HEAD, Moment, Reject, TAIL, Time};
+use crate::protocol::{HEAD, Reject, TAIL, Time};
 use crate::status::Counters;
 
 /// The way from the socket to the device.
@@ -44,39 +43,39 @@ struct Train {
 
 impl Tunnel {
     /// Receives a train, unless there still is one. Returns whether there was something to receive.
-    pub(super) fn receive(&mut self, moment: &Moment) -> Result<bool> {
+    pub(super) fn receive(&mut self, now: Time) -> bool {
         if self.inbound.train.is_some() {
-            return Ok(true);
+            return true;
         }
         if !self.ready.udp_in || !self.remotes.known() {
-            return Ok(false);
+            return false;
         }
         if self.inbound.end > BURST {
-            self.write_joined(moment.now);
+            self.write_joined(now);
         }
         let arrival = match self.udp.recv(self.inbound.room()) {
             Ok(arrival) => arrival,
             Err(cause) if cause.kind() == ErrorKind::InvalidData => {
                 self.counters.rejects.count(Reject::Length);
-                return Ok(true);
+                return true;
             }
             // Nothing there, or a fault of the moment: the next edge tells when to try again.
             Err(_) => {
                 self.ready.udp_in = false;
-                return Ok(false);
+                return false;
             }
         };
         self.counters.udp_in.count_many(arrival.len.div_ceil(arrival.segment.max(1)).max(1), arrival.len);
         self.mark('R');
-        self.notes.heard_anything(moment.now);
+        self.notes.heard_anything(now);
         if !self.remotes.allow(arrival.path.remote.ip()) {
             self.counters.rejects.count(Reject::Address);
-            return Ok(true);
+            return true;
         }
         let bytes = self.inbound.end..self.inbound.end + arrival.len;
         self.inbound.end = bytes.end;
         self.inbound.train = Some(Train { bytes, segment: arrival.segment, path: arrival.path });
-        Ok(true)
+        true
     }
 
     /// The next datagram that was received, and where it came from.
