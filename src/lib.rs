@@ -33,6 +33,7 @@ use crate::os::clock;
 use crate::os::descriptors::{self, Inherited};
 use crate::os::device::Device;
 use crate::os::helper::Helper;
+use crate::os::netlink::Netlink;
 use crate::os::privileges::{self, Identity};
 use crate::os::sandbox;
 use crate::os::signals::Signals;
@@ -202,6 +203,9 @@ impl<'a> Endpoint<'a> {
 
     fn bring_up(&mut self) -> Result<Device> {
         let (peer, burst) = (self.tunnel.peer(), self.tunnel.longest_burst());
+        if let Some(peer) = peer {
+            self.tunnel.keep_to_link(peer.ip(), Netlink::open()?.link_mtu(peer.ip()));
+        }
         self.plan.bring_up(self.settings, peer, self.helper.as_mut(), burst)
     }
 

@@ -20,7 +20,7 @@ mod sending;
 mod trains;
 mod waiting;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
@@ -227,6 +227,13 @@ impl Tunnel {
     /// The longest super-packet that one train of datagrams carries: bytes, and segments.
     pub fn longest_burst(&self) -> (u32, u32) {
         outbound::longest_burst(self.mtu)
+    }
+
+    /// The peer is reached through a link of this MTU, where that is known: datagrams are made to fit.
+    pub fn keep_to_link(&mut self, peer: IpAddr, mtu: Option<u32>) {
+        if let Some(mtu) = mtu {
+            self.outbound.keep_to_link(peer, mtu as usize);
+        }
     }
 
     /// What has passed, and with whom, for the last line of the log.

@@ -3,7 +3,7 @@
 
 mod lab;
 
-use lab::tun::{answers, call, tun_lab};
+use lab::tun::{answers, call, datagrams_sent, tun_lab};
 use lab::{Host, Lab, SOON, eventually};
 use std::time::{Duration, Instant};
 
@@ -76,6 +76,37 @@ fn a_link_of_1280_bytes_on_the_callers_side_still_passes_tcp() {
         // The other end cannot know, but its TCP is told.
         transfer(&lab.mon, &lab.fri, "10.8.0.2", 2);
         assert_eq!(fragments(&lab.fri), 0);
+    }
+}
+
+/// As behind most DSL modems: the tunnel's packets still fit, if the datagrams are not made as short as they can be.
+#[test]
+fn a_link_of_1492_bytes_carries_whole_packets_from_the_first_one_on() {
+    for version in ["192.0.2.1", "2001:db8:1::1"] {
+        let Some(lab) = tun_lab("dsl", "") else { return };
+        lab.fri.sh(&format!("sed -i 's/^remote .*/remote {version}/' {}", lab::tun::CALLER));
+        let whole = if version.contains(':') { 1492 - 48 - 25 } else { 1420 };
+        for host in [&lab.fri, &lab.mon] {
+            host.ok(&["ip", "link", "set", "eth0", "mtu", "1492"]);
+        }
+        call(&lab.fri, &[]);
+        let size = (whole - 28).to_string();
+        let sent = [&lab.fri, &lab.mon].map(datagrams_sent);
+        let ping = lab.fri.run(&["ping", "-n", "-c", "20", "-i", "0.02", "-s", &size, "10.8.0.1"]);
+        assert!(
+            ping.status.success() && String::from_utf8_lossy(&ping.stdout).contains(" 20 received"),
+            "{ping:?}"
+        );
+        let sent =
+            [(&lab.fri, sent[0]), (&lab.mon, sent[1])].map(|(host, before)| datagrams_sent(host) - before);
+        // A few beside them: the handshake, its confirmation.
+        assert!(
+            sent.iter().all(|sent| (20..25).contains(sent)),
+            "{sent:?} datagrams for 20 packets each way"
+        );
+        let most = if version.contains(':') { 1492 - 48 } else { 1492 - 28 };
+        lab.fri.wait_for_log(&format!("cutting datagrams at {most} bytes"), SOON);
+        assert_eq!(fragments(&lab.mon) + fragments(&lab.fri), 0);
     }
 }
 

@@ -730,6 +730,20 @@ fn an_answer_is_split_into_its_messages() {
 }
 
 #[test]
+fn the_mtu_of_the_link_to_a_host_is_known() {
+    isolate();
+    let mut netlink = Netlink::open().unwrap();
+    let device = tunnel(&mut netlink);
+    netlink.add_address(&plain(device.index(), "fd00:8::1", 64)).unwrap();
+    assert_eq!(netlink.link_mtu(addr("10.8.0.2")), Some(1420));
+    assert_eq!(netlink.link_mtu(addr("fd00:8::2")), Some(1420));
+    assert_eq!(netlink.link_mtu(addr("192.0.2.1")), None, "no way there");
+    ip("link set tun0 mtu 1300");
+    ip("route add 192.0.2.0/24 dev tun0 mtu 1290");
+    assert_eq!(netlink.link_mtu(addr("192.0.2.1")), Some(1300), "the device's, not the route's");
+}
+
+#[test]
 fn only_live_unicast_routes_of_the_main_table_are_read() {
     let good = multipath();
     // Table, type, and flags of struct rtmsg; the table again in its attribute.

@@ -186,6 +186,21 @@ impl Netlink {
         refused.map_or(Ok(()), Err)
     }
 
+    /// Asks for one thing and gives the answer's body to `parse`.
+    pub(super) fn look_up<T>(
+        &mut self,
+        request: RouteNetlinkMessage,
+        parse: impl Fn(&[u8]) -> Option<T>,
+    ) -> Option<T> {
+        self.send(vec![(request, 0)]).ok()?;
+        let datagram = self.receive().ok()?;
+        let sequence = self.sequence;
+        answers(&datagram).filter(|answer| answer.sequence == sequence).find_map(|answer| match answer.body {
+            Body::Entry(body) => parse(body),
+            _ => None,
+        })
+    }
+
     /// Asks for a whole table and gives each entry's body to `parse`, keeping what it returns.
     pub(super) fn dump<T>(
         &mut self,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, parse_ip};
 use netlink_packet_route::address::{AddressHeader, AddressMessage};
+use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::route::{
     RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -15,9 +16,10 @@ use super::answer::{attributes, u32_at};
 use super::netlink::{Netlink, Refusal, device_name, family, full_length};
 use crate::error::{Error, Exit, Result};
 
-// Attribute numbers of linux/if_addr.h and linux/rtnetlink.h.
+// Attribute numbers of linux/if_addr.h, linux/if_link.h and linux/rtnetlink.h.
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+const IFLA_MTU: u16 = 4;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
@@ -25,8 +27,9 @@ const RTA_PRIORITY: u16 = 6;
 const RTA_MULTIPATH: u16 = 9;
 const RTA_TABLE: u16 = 15;
 
-/// Headers before the attributes, bytes: ifaddrmsg, rtmsg, rtnexthop.
+/// Headers before the attributes, bytes: ifaddrmsg, ifinfomsg, rtmsg, rtnexthop.
 const IFADDRMSG: usize = 8;
+const IFINFOMSG: usize = 16;
 const RTMSG: usize = 12;
 const RTNEXTHOP: usize = 8;
 
@@ -136,6 +139,21 @@ impl Netlink {
         Ok(best.and_then(|route| Some(Gateway { addr: route.gateway, device: route.device? })))
     }
 
+    /// The MTU of the device through which this host reaches `to`, bytes; `None` if there is no way there.
+    ///
+    /// What ICMP has said of the path is not heeded: anybody can say that.
+    pub fn link_mtu(&mut self, to: IpAddr) -> Option<u32> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family(&to);
+        message.header.destination_prefix_length = full_length(&to);
+        message.attributes.push(RouteAttribute::Destination(to.into()));
+        let device =
+            self.look_up(RouteNetlinkMessage::GetRoute(message), |body| number(body, RTMSG, RTA_OIF))?;
+        let mut message = LinkMessage::default();
+        message.header.index = device;
+        self.look_up(RouteNetlinkMessage::GetLink(message), |body| number(body, IFINFOMSG, IFLA_MTU))
+    }
+
     /// Every address of this host.
     pub fn addresses(&mut self) -> Result<Vec<Assigned>> {
         self.addresses_of(AddressFamily::Unspec)
@@ -226,6 +244,11 @@ pub fn overlap(network: Network, addresses: &[Assigned], routes: &[Entry]) -> Op
         (None, None) => "another device".to_owned(),
     };
     Some(format!("{} is routed to {way}", route.destination))
+}
+
+/// The first attribute of this kind, a number, in a body that begins with `header` bytes of something else.
+fn number(body: &[u8], header: usize, wanted: u16) -> Option<u32> {
+    attributes(body.get(header..)?).find_map(|(kind, value)| u32_at(value, 0).filter(|_| kind == wanted))
 }
 
 /// Reads the body of an RTM_NEWADDR. `None` when it is no IP address or malformed. The name stays empty.

@@ -34,6 +34,9 @@ const DATAGRAM_IPV6: usize = 1500 - 40 - 8;
 /// The largest datagram that every IPv6 path passes whole (RFC 8200, section 5).
 pub(super) const DATAGRAM_LEAST: usize = 1280 - 40 - 8;
 
+/// The same of IPv4 (RFC 791, section 3.2: 576 bytes reach every host).
+const LINK_LEAST_IPV4: usize = 576 - 20 - 8;
+
 /// Headers of IPv4 and of TCP with time stamps.
 const TCP_IPV4: u16 = 52;
 
@@ -59,6 +62,8 @@ pub(super) struct Outbound {
     pub(super) cut: Option<(Cut, u8)>,
     /// Datagrams are not made longer than this.
     pub(super) most: usize,
+    /// They are not made as long as a path of 1500 bytes would take.
+    narrow: bool,
     /// Longest packet of the device.
     longest: usize,
     /// Toward whom that was found.
@@ -95,6 +100,7 @@ impl Outbound {
             burst: None,
             cut: None,
             most: DATAGRAM_IPV6,
+            narrow: false,
             toward: None,
             fragment_id: 0,
         }
@@ -249,7 +255,7 @@ impl Outbound {
         match mssfix {
             Mssfix::Whole => (AROUND + self.longest > self.most).then_some(whole),
             Mssfix::Most(most) => Some(most.min(whole)),
-            Mssfix::Off => (self.most == DATAGRAM_LEAST).then_some(whole),
+            Mssfix::Off => self.narrow.then_some(whole),
         }
     }
 
@@ -259,8 +265,31 @@ impl Outbound {
         if self.toward.replace(path.remote.ip()) == Some(path.remote.ip()) {
             return;
         }
-        self.most = if path.remote.is_ipv4() { DATAGRAM_IPV4 } else { DATAGRAM_IPV6 };
+        self.most = usual(path.remote.ip());
+        self.narrow = false;
     }
+
+    /// Our own link to this peer is known: the first packet fits already.
+    pub(super) fn keep_to_link(&mut self, peer: IpAddr, mtu: usize) {
+        let (headers, least) =
+            if peer.is_ipv4() { (20 + 8, LINK_LEAST_IPV4) } else { (40 + 8, DATAGRAM_LEAST) };
+        let most = mtu.saturating_sub(headers).max(least);
+        if most < usual(peer) {
+            self.toward = Some(peer);
+            self.narrow_to(most);
+        }
+    }
+
+    pub(super) fn narrow_to(&mut self, most: usize) {
+        self.most = most;
+        self.narrow = true;
+        log::warn!("path is narrower than 1500 bytes, cutting datagrams at {most} bytes");
+    }
+}
+
+/// The largest datagram that passes a path of 1500 bytes.
+fn usual(peer: IpAddr) -> usize {
+    if peer.is_ipv4() { DATAGRAM_IPV4 } else { DATAGRAM_IPV6 }
 }
 
 impl Shape {

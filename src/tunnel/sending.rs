@@ -152,8 +152,7 @@ impl Tunnel {
     pub(super) fn not_sent(&mut self, cause: &io::Error) {
         self.counters.dropped += 1;
         if cause.raw_os_error() == Some(libc::EMSGSIZE) && self.outbound.most > DATAGRAM_LEAST {
-            self.outbound.most = DATAGRAM_LEAST;
-            log::warn!("path is narrower than 1500 bytes, cutting datagrams at {DATAGRAM_LEAST} bytes");
+            self.outbound.narrow_to(DATAGRAM_LEAST);
         } else {
             log::debug!("datagram not sent: {cause}");
         }
