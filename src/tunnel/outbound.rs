@@ -43,6 +43,9 @@ const TCP_IPV4: u16 = 52;
 /// What TCP subtracts from the limit of a device before it counts segments (MAX_TCP_HEADER and one byte, tcp.c).
 const KERNEL_HEADROOM: u32 = 321;
 
+// What the device puts in front is what the packets' side reads.
+const _: () = assert!(vnet::LENGTH == crate::os::device::HEADER);
+
 /// What a sealed packet takes beside itself.
 pub(super) const AROUND: usize = HEAD + TAIL;
 
