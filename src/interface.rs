@@ -128,11 +128,11 @@ impl Plan {
     pub fn bring_up(
         &self,
         settings: &Settings,
+        netlink: &mut Netlink,
         peer: Option<SocketAddr>,
         helper: Option<&mut Helper>,
         burst: (u32, u32),
     ) -> Result<Device> {
-        let netlink = &mut Netlink::open()?;
         self.check(netlink)?;
         let layer = match self.layer {
             Layer::Ip => device::Layer::Tun,

@@ -203,10 +203,11 @@ impl<'a> Endpoint<'a> {
 
     fn bring_up(&mut self) -> Result<Device> {
         let (peer, burst) = (self.tunnel.peer(), self.tunnel.longest_burst());
+        let mut netlink = Netlink::open()?;
         if let Some(peer) = peer {
-            self.tunnel.keep_to_link(peer.ip(), Netlink::open()?.link_mtu(peer.ip()));
+            self.tunnel.keep_to_link(peer.ip(), netlink.link_mtu(peer.ip()));
         }
-        self.plan.bring_up(self.settings, peer, self.helper.as_mut(), burst)
+        self.plan.bring_up(self.settings, &mut netlink, peer, self.helper.as_mut(), burst)
     }
 
     /// With the device up there is nothing left to be allowed.

@@ -32,7 +32,7 @@ fn allocations(host: &Host) -> u64 {
     u64::from_ne_bytes(bytes[..8].try_into().unwrap())
 }
 
-/// Datagrams that the hosts have sent.
+/// What tun0 has carried, both ways; a burst counts as one.
 fn packets(host: &Host) -> u64 {
     let counters = host.sh("cat /sys/class/net/tun0/statistics/[rt]x_packets");
     counters.lines().map(|line| line.parse::<u64>().unwrap()).sum()

@@ -747,6 +747,37 @@ fn whatever_is_heard_under_the_current_keys_ends_the_silence_at_once() {
 }
 
 #[test]
+fn packets_are_in_sequence_only_if_nothing_lay_between_them() {
+    let mut pair = Pair::live(58);
+    let next = |pair: &mut Pair, arrives: bool| {
+        let (_, datagram) = pair.a.seal(NOW, b"packet").unwrap();
+        arrives.then(|| {
+            assert_eq!(pair.b.open(NOW, 1, &datagram), Opened::Packet(0));
+            pair.b.session.in_sequence()
+        })
+    };
+    next(&mut pair, true);
+    assert_eq!(next(&mut pair, true), Some(true));
+    assert_eq!(next(&mut pair, true), Some(true));
+    assert_eq!(next(&mut pair, false), None);
+    assert_eq!(next(&mut pair, true), Some(false), "one was lost");
+    assert_eq!(next(&mut pair, true), Some(true));
+    assert!(matches!(pair.b.open(NOW, 1, &[7; 100]), Opened::Rejected(_)));
+    assert!(!pair.b.session.in_sequence());
+    assert_eq!(next(&mut pair, true), Some(false), "something else was opened between them");
+    assert_eq!(next(&mut pair, true), Some(true));
+    // Under new keys counting begins anew; the packet that confirms them is not counted on.
+    pair.a.session.restart();
+    let call = one(pair.a.turn(NOW));
+    pair.b.open(NOW, 1, &call);
+    let answer = one(pair.b.act(NOW));
+    pair.a.open(NOW, 2, &answer);
+    assert_eq!(next(&mut pair, true), Some(false));
+    next(&mut pair, true);
+    assert_eq!(next(&mut pair, true), Some(true));
+}
+
+#[test]
 fn packets_under_old_keys_do_not_hide_that_the_peer_never_got_the_new_ones() {
     let mut pair = Pair::live(57);
     pair.a.session.restart();

@@ -203,26 +203,24 @@ impl Udp {
     /// `WouldBlock` when the send buffer is full, EMSGSIZE when a datagram is larger than the first link's MTU; neither
     /// has sent anything. No allocation.
     pub fn send(&mut self, train: &[u8], segment: usize, path: &Path) -> io::Result<usize> {
-        if segment < train.len() {
-            if self.trains && self.single_file == 0 {
-                match self.send_whole(train, Some(segment), path) {
-                    // A device without checksums, IPsec on the way, an old kernel.
-                    Err(Errno::EIO | Errno::EINVAL) => self.single_file = SINGLE_FILE,
-                    // Whether it is the datagrams that are too large, they will tell one by one.
-                    Err(Errno::EMSGSIZE) => {}
-                    sent => return sent.map(|()| train.len()).map_err(io::Error::from),
-                }
-            } else {
-                self.single_file = self.single_file.saturating_sub(1);
+        let single = segment >= train.len();
+        let whole = single || self.trains && self.single_file == 0;
+        if whole {
+            match self.send_whole(train, (!single).then_some(segment), path) {
+                // A device without checksums, IPsec on the way, an old kernel.
+                Err(Errno::EIO | Errno::EINVAL) if !single => self.single_file = SINGLE_FILE,
+                // Whether it is the datagrams that are too large, they will tell one by one.
+                Err(Errno::EMSGSIZE) if !single => {}
+                sent => return sent.map(|()| train.len()).map_err(io::Error::from),
             }
         }
+        self.single_file = self.single_file.saturating_sub(1);
         self.send_singly(train, segment, path)
     }
 
     fn send_singly(&mut self, train: &[u8], segment: usize, path: &Path) -> io::Result<usize> {
         let mut sent = 0;
-        // An empty datagram is one, too.
-        for datagram in train.chunks(segment.max(1)).chain(train.is_empty().then_some(train)) {
+        for datagram in train.chunks(segment.max(1)) {
             match self.send_whole(datagram, None, path) {
                 Ok(()) => sent += datagram.len(),
                 Err(_) if sent > 0 => break,

@@ -33,9 +33,17 @@ pub fn of(packet: &mut [u8], sum: Sum, layer: Layer) -> u8 {
 
 /// The reverse of [`of`]; `None` where a partial checksum is not to be found.
 pub fn sum(bits: u8, packet: &[u8], layer: Layer) -> Option<Sum> {
+    match said(bits) {
+        Sum::Partial { .. } => Some(Sum::partial(&Transport::of(packet, layer)?)),
+        sum => Some(sum),
+    }
+}
+
+/// What the bits say alone, before the packet is looked at: where a partial checksum stands is left open.
+pub fn said(bits: u8) -> Sum {
     match bits {
-        bits if bits & NEEDS_CSUM != 0 => Some(Sum::partial(&Transport::of(packet, layer)?)),
-        bits if bits & VERIFIED != 0 => Some(Sum::Verified),
-        _ => Some(Sum::Complete),
+        bits if bits & NEEDS_CSUM != 0 => Sum::Partial { start: 0, offset: 0 },
+        bits if bits & VERIFIED != 0 => Sum::Verified,
+        _ => Sum::Complete,
     }
 }

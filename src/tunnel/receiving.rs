@@ -172,12 +172,7 @@ impl Inbound {
 
     fn coalesce(&mut self, sink: &mut Sink<'_>, bits: u8, at: Range<usize>, continues: bool) {
         // A partial checksum is found when the headers are looked at, which may not be necessary.
-        let sum = match bits {
-            bits if bits & inner::NEEDS_CSUM != 0 => Sum::Partial { start: 0, offset: 0 },
-            bits if bits & inner::VERIFIED != 0 => Sum::Verified,
-            _ => Sum::Complete,
-        };
-        let packet = Packet { at, sum, continues };
+        let packet = Packet { at, sum: inner::said(bits), continues };
         loop {
             match self.coalescer.offer(&self.buffer[..], &packet) {
                 Offer::Kept => return,

@@ -21,6 +21,9 @@ const ROOM: usize = 2 * 65_536;
 /// A train that begins to be sent when it is that long: what is not there yet can wait for the next one.
 const LONG: usize = BYTES_MAX / 2;
 
+// Behind what may wait there is always room for what is read next.
+const _: () = assert!(LONG + BYTES_MAX <= ROOM);
+
 /// The trains, and the buffer they lie in.
 pub(super) struct Trains {
     buffer: Box<[u8; ROOM]>,

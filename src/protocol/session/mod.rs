@@ -222,7 +222,7 @@ impl<P: Copy + Eq> Session<P> {
     }
 
     /// Whether the packet opened last was sealed directly after the one opened before it, under the same keys: nothing
-    /// between them was lost.
+    /// between them was lost. False where that is not certain.
     pub fn in_sequence(&self) -> bool {
         self.in_sequence
     }
