@@ -20,6 +20,7 @@ use std::io::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::cli::{Args, Parsed};
 use crate::config::settings::Settings;
@@ -41,9 +42,13 @@ use crate::os::udp;
 use crate::protocol::{Secrets, Session};
 use crate::tunnel::{End, Parts, Tunnel, decode_record};
 
+/// A process of a super-server that cannot serve lives at least as long: 15 starts a minute are within all their limits.
+const LINGER_IN_VAIN: Duration = Duration::from_secs(4);
+
 /// The program, from its first statement to its exit code.
 pub fn run() -> ExitCode {
     // Under a super-server stdin, stdout and stderr are the tunnel's socket: nothing may be printed before this.
+    let started = clock::boot();
     let inherited = descriptors::make_safe();
     let spare = spare(&inherited);
     let told = Told { woken: matches!(inherited, Inherited::Datagram(_) | Inherited::OtherSocket(_)) };
@@ -55,10 +60,17 @@ pub fn run() -> ExitCode {
         .and_then(|()| command(&arguments, inherited, &told))
         .unwrap_or_else(|exit| exit);
     if let Some(socket) = spare.filter(|_| exit != Exit::Ok) {
-        // What nobody can serve must not wake the next process, which could not either, at once and for ever.
-        udp::drain(socket.as_fd());
+        linger_in_vain(&socket, started);
     }
     ExitCode::from(exit as u8)
+}
+
+/// What nobody can serve must not wake the next process, which could not either, at once and for ever: a super-server
+/// gives up a service that is started too often, and strangers could see to that. So the socket is kept for a while.
+fn linger_in_vain(socket: &OwnedFd, started: Duration) {
+    let lived = clock::boot() - started;
+    std::thread::sleep(LINGER_IN_VAIN.saturating_sub(lived));
+    udp::drain(socket.as_fd());
 }
 
 /// A second descriptor of a super-server's socket, for the case that the first comes to nothing.

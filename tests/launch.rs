@@ -129,11 +129,11 @@ fn under_a_super_server_no_word_goes_out_nothing_is_left_to_wake_the_next_and_th
     let Some(lab) = Lab::new("wire") else { return };
     lab.mon.write("/etc/naptun/bad.conf", "dev tun\nsecret static.key\nifconfg 10.8.0.1 10.8.0.2\n");
     lab.mon.write("/etc/naptun/keyless.conf", "dev tun\nsecret none.key\n");
-    let run = |arguments: &str| {
+    let run = &|arguments: &str| {
         let words: Vec<&str> = arguments.split(' ').collect();
         lab.mon.ok(&[&["perl", "-e", SUPER_SERVER, "--"][..], &words].concat())
     };
-    for (arguments, result, reason) in [
+    let cases = [
         ("--help", "0 0 64", "naptun --inetd"),
         ("--version", "0 0 64", "naptun --inetd"),
         ("--genkey", "0 0 64", "naptun --inetd"),
@@ -143,15 +143,20 @@ fn under_a_super_server_no_word_goes_out_nothing_is_left_to_wake_the_next_and_th
         ("--inetd --cd /etc/naptun --config none.conf", "0 0 66", "none.conf"),
         ("--inetd --cd /etc/naptun --config keyless.conf", "0 0 66", "none.key"),
         ("--inetd --cd etc/naptun --config tun-mon-fri.conf", "0 0 64", "cd"),
-    ] {
-        let before = lab.mon.logged("naptun[");
-        assert_eq!(run(arguments), result, "{arguments}");
-        eventually(arguments, SOON, || lab.mon.logged("naptun[") > before);
-        let log = lab.mon.log();
-        let said: Vec<&str> = log.lines().filter(|line| line.contains("naptun[")).skip(before).collect();
+    ];
+    // Side by side: who cannot serve lingers.
+    std::thread::scope(|scope| {
+        for (arguments, result, _) in cases {
+            scope.spawn(move || assert_eq!(run(arguments), result, "{arguments}"));
+        }
+    });
+    eventually("a line of each", SOON, || lab.mon.logged("naptun[") >= cases.len());
+    let log = lab.mon.log();
+    let said: Vec<&str> = log.lines().filter(|line| line.contains("naptun[")).collect();
+    for (arguments, _, reason) in cases {
         assert!(said.iter().any(|line| line.contains(reason)), "{arguments}: {said:?}");
-        assert!(!log.contains("BEGIN OpenVPN"), "a key in syslog");
     }
+    assert!(!log.contains("BEGIN OpenVPN"), "a key in syslog");
 }
 
 #[test]
