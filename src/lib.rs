@@ -217,7 +217,7 @@ impl<'a> Endpoint<'a> {
         let (peer, burst) = (self.tunnel.peer(), self.tunnel.longest_burst());
         let mut netlink = Netlink::open()?;
         if let Some(peer) = peer {
-            self.tunnel.keep_to_link(peer.ip(), netlink.link_mtu(peer.ip()));
+            self.tunnel.keep_to_link(clock::boot(), peer.ip(), netlink.link_mtu(peer.ip()));
         }
         self.plan.bring_up(self.settings, &mut netlink, peer, self.helper.as_mut(), burst)
     }

@@ -15,12 +15,13 @@
 mod ending;
 mod notes;
 mod outbound;
+mod path_mtu;
 mod receiving;
 mod sending;
 mod trains;
 mod waiting;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
@@ -101,6 +102,7 @@ pub struct Tunnel {
     ready: Ready,
     outbound: Outbound,
     inbound: Inbound,
+    outlook: path_mtu::Outlook,
     layer: Layer,
     activity: Activity,
     counters: Counters,
@@ -143,6 +145,7 @@ impl Tunnel {
             ready: Ready::all(),
             outbound: Outbound::new(longest),
             inbound: Inbound::new(layer, longest),
+            outlook: path_mtu::Outlook::new(longest),
             layer,
             activity: Activity::new(parts.policy.inactive, now),
             counters: Counters::default(),
@@ -229,13 +232,6 @@ impl Tunnel {
         outbound::longest_burst(self.mtu)
     }
 
-    /// The peer is reached through a link of this MTU, where that is known: datagrams are made to fit.
-    pub fn keep_to_link(&mut self, peer: IpAddr, mtu: Option<u32>) {
-        if let Some(mtu) = mtu {
-            self.outbound.keep_to_link(peer, mtu as usize);
-        }
-    }
-
     /// What has passed, and with whom, for the last line of the log.
     pub fn totals(&self) -> String {
         format!("{} {}", notes::peer(self.session.path()), self.counters.line())
@@ -243,6 +239,7 @@ impl Tunnel {
 
     /// Device to socket: read, cut, seal in place, send.
     fn tun_to_udp(&mut self, moment: &Moment) -> Result<()> {
+        self.keep_to_path();
         for _ in 0..READS {
             if self.leaving() || !self.send_rest(moment.now)? {
                 break;
@@ -319,7 +316,7 @@ impl Tunnel {
                         self.mark('W');
                     }
                     // The protocol repeats what matters.
-                    Err(cause) => self.not_sent(&cause),
+                    Err(cause) => self.not_sent(moment.now, datagram.len(), &cause),
                 },
                 Action::Event(event) => self.note_event(moment, event),
             }

@@ -18,7 +18,7 @@ pub use epoch::{HEAD, TAIL};
 pub use hello::{Aeads, Hello, Mismatch};
 pub use reject::{Reject, Rejects};
 pub use secrets::Secrets;
-pub use session::{Action, Event, Farewell, Opened, Session};
+pub use session::{Action, Event, Farewell, Opened, PathLimits, Session};
 pub use timers::Timers;
 
 /// Time since the machine was started, sleep included (CLOCK_BOOTTIME).

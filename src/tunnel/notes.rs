@@ -15,6 +15,7 @@ pub(super) struct Notes {
     heard_at: Time,
     waiting_at: Time,
     moved_at: Option<Time>,
+    path_at: Option<Time>,
     mismatch: Option<Mismatch>,
     unanswered: bool,
     established: bool,
@@ -28,6 +29,7 @@ impl Notes {
             heard_at: now,
             waiting_at: now,
             moved_at: None,
+            path_at: None,
             mismatch: None,
             unanswered: false,
             established: false,
@@ -54,7 +56,10 @@ impl Notes {
 impl Tunnel {
     pub(super) fn note_event(&mut self, moment: &Moment, event: Event<Path>) {
         match event {
-            Event::Established { theirs, aead, path } => self.note_established(&theirs, aead, path),
+            Event::Established { theirs, aead, path } => {
+                self.begin_path(moment.now, path.remote.ip());
+                self.note_established(&theirs, aead, path);
+            }
             Event::Rekeyed => log::debug!("session rekeyed {}", peer(self.session.path())),
             Event::Mismatched { mismatch, path } => self.note_mismatch(mismatch, path),
             Event::Unanswered { attempts } => self.note_unanswered(attempts),
@@ -63,10 +68,14 @@ impl Tunnel {
                 self.call_where_configured();
             }
             Event::Roamed { from, to } => {
-                self.outbound.cut_for(to);
+                self.begin_path(moment.now, to.remote.ip());
                 self.note_moved(moment.now, from, to);
             }
             Event::Bye(farewell) => self.note_bye(moment.now, farewell),
+            Event::PathMtu(most) => {
+                self.keep_to_path();
+                self.note_path_mtu(moment.now, most);
+            }
             Event::PingTimeout if self.policy.ping_exit => self.begin_to_end(moment.now, End::PingExit),
             Event::PingTimeout if self.policy.inetd => self.begin_to_end(moment.now, End::PeerLeft),
             Event::PingTimeout => {
@@ -78,7 +87,6 @@ impl Tunnel {
     }
 
     fn note_established(&mut self, theirs: &Hello, aead: crate::protocol::Aeads, path: Path) {
-        self.outbound.cut_for(path);
         let after = if self.notes.unanswered { ", it answers again" } else { "" };
         log::info!("peer authenticated{after} peer={} cipher={aead} mtu={}", path.remote, theirs.mtu);
         if theirs.mtu != self.mtu {
@@ -126,6 +134,19 @@ impl Tunnel {
         if from.remote != to.remote && !quiet {
             self.notes.moved_at = Some(now);
             log::info!("peer moved peer={} from={}", to.remote, from.remote);
+        }
+    }
+
+    /// Somebody on the path can drop what is longer than he likes, now this and now that: no line for each.
+    pub(super) fn note_path_mtu(&mut self, now: Time, most: usize) {
+        if self.notes.path_at.is_some_and(|at| now < at + EVERY) {
+            return;
+        }
+        self.notes.path_at = Some(now);
+        if self.outbound.narrow {
+            log::warn!("path is narrower than 1500 bytes, cutting datagrams at {most} bytes");
+        } else {
+            log::info!("path takes datagrams of {most} bytes");
         }
     }
 

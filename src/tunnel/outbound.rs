@@ -10,12 +10,10 @@
 //! and cut from there.
 
 use std::io::{self, IoSliceMut};
-use std::net::IpAddr;
 use std::ops::Range;
 
 use super::trains::{BYTES_MAX, DATAGRAMS_MAX, Trains, zeroed};
 use crate::config::settings::Mssfix;
-use crate::os::path::Path;
 use crate::packet::fragment::Cut;
 use crate::packet::segment::Burst;
 use crate::packet::{Layer, inner, vnet};
@@ -27,15 +25,8 @@ pub(super) const BURST: usize = 65_536;
 /// The largest packet that is not a burst: `tun-mtu` goes to 9000, a frame has a header and tags.
 const PACKET_MAX: usize = 9216;
 
-/// The largest datagrams that pass a path of 1500 bytes whole, behind the headers of IPv4 and IPv6.
+/// The largest datagram that passes a path of 1500 bytes whole, behind the headers of IPv4.
 const DATAGRAM_IPV4: usize = 1500 - 20 - 8;
-const DATAGRAM_IPV6: usize = 1500 - 40 - 8;
-
-/// The largest datagram that every IPv6 path passes whole (RFC 8200, section 5).
-pub(super) const DATAGRAM_LEAST: usize = 1280 - 40 - 8;
-
-/// The same of IPv4 (RFC 791, section 3.2: 576 bytes reach every host).
-const LINK_LEAST_IPV4: usize = 576 - 20 - 8;
 
 /// Headers of IPv4 and of TCP with time stamps.
 const TCP_IPV4: u16 = 52;
@@ -66,11 +57,9 @@ pub(super) struct Outbound {
     /// Datagrams are not made longer than this.
     pub(super) most: usize,
     /// They are not made as long as a path of 1500 bytes would take.
-    narrow: bool,
+    pub(super) narrow: bool,
     /// Longest packet of the device.
     longest: usize,
-    /// Toward whom that was found.
-    toward: Option<IpAddr>,
     fragment_id: u16,
 }
 
@@ -102,9 +91,8 @@ impl Outbound {
             held: None,
             burst: None,
             cut: None,
-            most: DATAGRAM_IPV6,
+            most: DATAGRAM_IPV4,
             narrow: false,
-            toward: None,
             fragment_id: 0,
         }
     }
@@ -261,38 +249,6 @@ impl Outbound {
             Mssfix::Off => self.narrow.then_some(whole),
         }
     }
-
-    /// Datagrams to this peer are cut for a path of 1500 bytes. What was found of its path stays as long as it leads
-    /// to the same place: a nap does not widen it.
-    pub(super) fn cut_for(&mut self, path: Path) {
-        if self.toward.replace(path.remote.ip()) == Some(path.remote.ip()) {
-            return;
-        }
-        self.most = usual(path.remote.ip());
-        self.narrow = false;
-    }
-
-    /// Our own link to this peer is known: the first packet fits already.
-    pub(super) fn keep_to_link(&mut self, peer: IpAddr, mtu: usize) {
-        let (headers, least) =
-            if peer.is_ipv4() { (20 + 8, LINK_LEAST_IPV4) } else { (40 + 8, DATAGRAM_LEAST) };
-        let most = mtu.saturating_sub(headers).max(least);
-        if most < usual(peer) {
-            self.toward = Some(peer);
-            self.narrow_to(most);
-        }
-    }
-
-    pub(super) fn narrow_to(&mut self, most: usize) {
-        self.most = most;
-        self.narrow = true;
-        log::warn!("path is narrower than 1500 bytes, cutting datagrams at {most} bytes");
-    }
-}
-
-/// The largest datagram that passes a path of 1500 bytes.
-fn usual(peer: IpAddr) -> usize {
-    if peer.is_ipv4() { DATAGRAM_IPV4 } else { DATAGRAM_IPV6 }
 }
 
 impl Shape {

@@ -7,7 +7,7 @@ use std::io::{ErrorKind, IoSlice};
 use std::ops::Range;
 
 use super::ending::Activity;
-use super::outbound::BURST;
+use super::outbound::{AROUND, BURST};
 use super::trains::zeroed;
 use super::{Policy, Tunnel};
 use crate::os::device::Device;
@@ -16,7 +16,7 @@ use crate::packet::chatter::{Interest, interest};
 use crate::packet::coalesce::{Coalescer, Offer, PARTS_MAX, Packet};
 use crate::packet::fragment::Joiner;
 use crate::packet::vnet::{self, Sum};
-use crate::packet::{Layer, checksum, inner};
+use crate::packet::{Layer, checksum, inner, mss};
 use crate::protocol::{HEAD, Reject, TAIL, Time};
 use crate::status::Counters;
 
@@ -94,11 +94,12 @@ impl Tunnel {
     pub(super) fn deliver(&mut self, now: Time, bits: u8, datagram: Range<usize>) {
         let packet = datagram.start + HEAD..datagram.end - TAIL;
         self.counters.authentic.count(packet.len());
-        let Self { device: Some(device), inbound, counters, activity, policy, .. } = self else {
+        let Self { device: Some(device), inbound, outbound, counters, activity, policy, .. } = self else {
             self.inbound.first = Some((bits, datagram));
             return;
         };
-        let mut sink = Sink { device, counters, activity, policy, layer: inbound.layer, now };
+        let tcp_most = outbound.tcp_most(policy.mssfix);
+        let mut sink = Sink { device, counters, activity, policy, layer: inbound.layer, tcp_most, now };
         if bits & !inner::KNOWN != 0 {
             // What continues this packet does not continue the one before.
             inbound.write_joined(&mut sink);
@@ -127,7 +128,8 @@ impl Tunnel {
     pub(super) fn write_joined(&mut self, now: Time) {
         let Self { device, inbound, counters, activity, policy, .. } = self;
         if let Some(device) = device {
-            let mut sink = Sink { device, counters, activity, policy, layer: inbound.layer, now };
+            let layer = inbound.layer;
+            let mut sink = Sink { device, counters, activity, policy, layer, tcp_most: None, now };
             inbound.write_joined(&mut sink);
         }
         if inbound.train.is_none() && inbound.first.is_none() {
@@ -207,6 +209,8 @@ struct Sink<'a> {
     activity: &'a mut Activity,
     policy: &'a Policy,
     layer: Layer,
+    /// What a SYN may ask this side's hosts to send: our path is theirs, and the peer may not know it.
+    tcp_most: Option<u16>,
     now: Time,
 }
 
@@ -218,6 +222,9 @@ impl Sink<'_> {
         };
         if let (Sum::Partial { start, offset }, false) = (sum, self.device.offload().header) {
             let _ = checksum::complete(packet, usize::from(start), usize::from(offset));
+        }
+        if let Some(most) = self.tcp_most {
+            mss::clamp(packet, self.layer, sum, most.saturating_sub(AROUND as u16));
         }
         let header = vnet::Header { sum, gso: None }.encode();
         self.write(1, &[IoSlice::new(&header), IoSlice::new(packet)]);

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 
 use super::Tunnel;
-use super::outbound::{AROUND, DATAGRAM_LEAST, Read, Shape};
+use super::outbound::{AROUND, Read, Shape};
 use crate::error::{Error, Exit, Result};
 use crate::packet::segment::Burst;
 use crate::packet::{inner, mss, vnet};
@@ -112,7 +112,7 @@ impl Tunnel {
     /// Sends all that was read. Returns whether the socket took it.
     pub(super) fn flush(&mut self, now: Time) -> Result<bool> {
         loop {
-            if !self.send_trains()? {
+            if !self.send_trains(now)? {
                 return Ok(false);
             }
             if !self.outbound.is_cutting() {
@@ -123,7 +123,7 @@ impl Tunnel {
     }
 
     /// Hands trains to the socket, until it takes no more. Returns whether it took all.
-    fn send_trains(&mut self) -> Result<bool> {
+    fn send_trains(&mut self, now: Time) -> Result<bool> {
         while let Some((train, bytes)) = self.outbound.trains.first() {
             if !self.ready.udp_out {
                 return Ok(false);
@@ -141,18 +141,19 @@ impl Tunnel {
                 }
                 Err(cause) => {
                     self.outbound.trains.sent(all);
-                    self.not_sent(&cause);
+                    self.not_sent(now, segment, &cause);
                 }
             }
         }
         Ok(true)
     }
 
-    /// A send that failed costs its datagrams and nothing else; those that were too large are the last of their size.
-    pub(super) fn not_sent(&mut self, cause: &io::Error) {
+    /// A send that failed costs its datagrams and nothing else; where it was their length, the next ones are shorter.
+    pub(super) fn not_sent(&mut self, now: Time, length: usize, cause: &io::Error) {
         self.counters.dropped += 1;
-        if cause.raw_os_error() == Some(libc::EMSGSIZE) && self.outbound.most > DATAGRAM_LEAST {
-            self.outbound.narrow_to(DATAGRAM_LEAST);
+        if cause.raw_os_error() == Some(libc::EMSGSIZE) {
+            self.session.refused(now, length);
+            self.keep_to_path();
         } else {
             log::debug!("datagram not sent: {cause}");
         }

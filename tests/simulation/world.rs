@@ -6,8 +6,8 @@ use std::time::Duration;
 use naptun::protocol::handshake::{Call, Carriage};
 use naptun::protocol::session::Record;
 use naptun::protocol::{
-    Action, Aeads, Entropy, Event, HEAD, Hello, Moment, Opened, Reject, Rejects, Secrets, Session, TAIL,
-    Time, Timers, envelope,
+    Action, Aeads, Entropy, Event, HEAD, Hello, Moment, Opened, PathLimits, Reject, Rejects, Secrets,
+    Session, TAIL, Time, Timers, envelope,
 };
 
 /// An address on the wire.
@@ -104,6 +104,8 @@ pub struct End {
     pub held: VecDeque<Vec<u8>>,
     pub delivered: Vec<(Time, Vec<u8>)>,
     pub rejects: Rejects,
+    /// What the driver says of each new path; `None` where the test is not about it.
+    pub limits: Option<PathLimits>,
     /// No process: nothing is read, nothing is sent.
     pub gone: bool,
     highest_called: u64,
@@ -127,6 +129,7 @@ impl End {
             held: VecDeque::new(),
             delivered: Vec::new(),
             rejects: Rejects::default(),
+            limits: None,
             gone: false,
             highest_called: 0,
         }
@@ -157,6 +160,9 @@ impl End {
 
     fn note(&mut self, now: Time, event: Event<Addr>) {
         self.events.push((now, event));
+        if let (Event::Established { .. }, Some(limits)) = (event, self.limits) {
+            self.session.begin_path(now, limits, &mut self.rng);
+        }
         if let (Event::Unanswered { .. }, Some(remote)) = (event, self.remote) {
             self.session.set_path(remote);
         }

@@ -1,7 +1,8 @@
 //! The protocol's own packets inside a session: keepalive, bye and its answer, and the messages of a rekey.
 
 use super::closing::Farewell;
-use super::{Action, CONTROL, Session};
+use super::path_mtu::{PathMtu, Probe};
+use super::{ASK, Action, CONTROL, Event, Session};
 use crate::protocol::epoch::{HEAD, TAIL};
 use crate::protocol::handshake::{Carriage, MESSAGE};
 use crate::protocol::reject::Reject;
@@ -17,6 +18,8 @@ pub const BYE_ANSWER: u8 = 2;
 pub const REKEY_FIRST: u8 = 3;
 /// The second message of a handshake follows.
 pub const REKEY_SECOND: u8 = 4;
+/// A datagram that asked for it has arrived; its length (2, little endian) follows.
+pub const ARRIVED: u8 = 5;
 
 /// The most padding of a control packet; lengths vary by it.
 pub const PADDING: u16 = 127;
@@ -32,6 +35,37 @@ impl<P: Copy + Eq> Session<P> {
         if epoch.seal(CONTROL, &mut datagram) {
             self.note_sent(now);
             self.actions.push_back(Action::Send { datagram, path });
+        }
+    }
+
+    /// Sends all probes of the path that are due, and tells what they have found.
+    pub(super) fn probe_path(&mut self, now: Time, entropy: &mut dyn Entropy) {
+        while let Some(probe) = self.path_mtu.as_mut().and_then(|path| path.next_probe(now)) {
+            let length = match probe {
+                Probe::Long(length) => length,
+                Probe::Short => HEAD + 1 + usize::from(random_up_to(PADDING, entropy)) + TAIL,
+            };
+            let (Some(path), Some(epoch)) = (self.path, self.current.as_mut()) else { return };
+            // A keepalive that asks.
+            let mut datagram = vec![0; length];
+            if epoch.seal(CONTROL | ASK, &mut datagram) {
+                self.note_sent(now);
+                self.actions.push_back(Action::Send { datagram, path });
+            }
+        }
+        self.tell_path();
+    }
+
+    fn take_arrived(&mut self, now: Time, length: usize) {
+        if let Some(path) = &mut self.path_mtu {
+            path.passed(now, length);
+        }
+        self.tell_path();
+    }
+
+    fn tell_path(&mut self) {
+        if let Some(most) = self.path_mtu.as_mut().and_then(PathMtu::take_news) {
+            self.tell(Event::PathMtu(most));
         }
     }
 
@@ -65,6 +99,11 @@ impl<P: Copy + Eq> Session<P> {
             REKEY_SECOND => {
                 let message = body.get_mut(..MESSAGE).ok_or(Reject::Malformed)?;
                 self.take_second(moment, Carriage::Session, path, message, entropy)
+            }
+            ARRIVED => {
+                let length = *body.first_chunk().ok_or(Reject::Malformed)?;
+                self.take_arrived(moment.now, usize::from(u16::from_le_bytes(length)));
+                Ok(())
             }
             // A later version may know more; it asks only what an unknown word may be skipped for.
             _ => Err(Reject::Malformed),

@@ -1,6 +1,7 @@
 //! What is due without traffic. One deadline each, none repeats by itself, nothing ticks.
 
 use super::control::KEEPALIVE;
+use super::path_mtu::PathMtu;
 use super::{Event, Session};
 use crate::protocol::handshake::Carriage;
 use crate::protocol::timers::{due, earliest};
@@ -18,6 +19,7 @@ impl<P: Copy + Eq> Session<P> {
             self.ping_deadline(now),
             self.ping_timeout_deadline(now),
             self.closing_deadline(now),
+            self.path_deadline(now),
         ])
     }
 
@@ -39,6 +41,9 @@ impl<P: Copy + Eq> Session<P> {
         if due(self.handshake_deadline(), moment.now) {
             let carriage = if self.wanted { Carriage::Envelope } else { Carriage::Session };
             self.initiate(moment, carriage, entropy);
+        }
+        if due(self.path_deadline(moment.now), moment.now) {
+            self.probe_path(moment.now, entropy);
         }
         let keepalive = self.confirm
             || due(self.acknowledge_at, moment.now)
@@ -85,6 +90,12 @@ impl<P: Copy + Eq> Session<P> {
 
     fn ping_deadline(&self, now: Time) -> Option<Time> {
         self.timers.ping.filter(|_| self.can_seal(now)).map(|ping| self.sent_at + ping)
+    }
+
+    /// The path is not tried on the way out, and not without keys.
+    fn path_deadline(&self, now: Time) -> Option<Time> {
+        let path = self.path_mtu.as_ref().filter(|_| self.closing.is_none() && self.can_seal(now));
+        path.and_then(PathMtu::deadline)
     }
 
     fn ping_timeout_deadline(&self, now: Time) -> Option<Time> {

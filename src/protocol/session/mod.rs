@@ -8,22 +8,34 @@ mod closing;
 mod control;
 mod deadlines;
 mod greeting;
+mod path_mtu;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use self::closing::Closing;
 pub use self::closing::Farewell;
+use self::control::ARRIVED;
 use self::greeting::{HalfOpen, Outstanding};
+pub use self::path_mtu::PathLimits;
+use self::path_mtu::PathMtu;
 use super::epoch::{Epoch, HEAD, OpenedPacket, TAIL};
 use super::handshake::Carriage;
 use super::hello::{Aeads, Hello, Mismatch};
 use super::reject::Reject;
 use super::secrets::Secrets;
 use super::timers::Timers;
-use super::{Entropy, Moment, Time};
+use super::{Entropy, Moment, Time, random_up_to};
 
 /// Bit of the inner byte: the packet is a message of the protocol, not one for the device.
 pub const CONTROL: u8 = 0x80;
+
+/// Bit of the inner byte: the peer is to say how long this datagram was when it arrived.
+pub const ASK: u8 = 0x10;
+
+/// How long after a handshake the path is tried, and how much later at most: not at the same time after each.
+const PROBE_AFTER: Duration = Duration::from_millis(10);
+const PROBE_JITTER: u16 = 90;
 
 /// Half-open handshakes kept at a time.
 pub const HALF_OPEN: usize = 4;
@@ -92,6 +104,8 @@ pub enum Event<P> {
     Bye(Farewell),
     /// Nothing has been heard for the time of `ping-restart` or `ping-exit`.
     PingTimeout,
+    /// Other datagrams pass the path than was thought; this is the longest that does.
+    PathMtu(usize),
 }
 
 /// What became of a datagram.
@@ -119,6 +133,7 @@ pub struct Session<P> {
     closing: Option<Closing>,
 
     path: Option<P>,
+    path_mtu: Option<PathMtu>,
     /// A handshake is to be tried until there are keys.
     wanted: bool,
     /// The counter of the last packet under the current keys, if nothing else was opened since.
@@ -159,6 +174,7 @@ impl<P: Copy + Eq> Session<P> {
             outstanding: None,
             closing: None,
             path: None,
+            path_mtu: None,
             wanted: false,
             newest_packet: None,
             in_sequence: false,
@@ -190,7 +206,9 @@ impl<P: Copy + Eq> Session<P> {
             return None;
         }
         let path = self.path?;
-        if !self.current.as_mut()?.seal(inner & !CONTROL, datagram) {
+        let asks = self.path_mtu.as_mut().is_some_and(|path| path.asks(now, datagram.len()));
+        let ask = if asks { ASK } else { 0 };
+        if !self.current.as_mut()?.seal(inner & !(CONTROL | ASK) | ask, datagram) {
             self.expire();
             return None;
         }
@@ -257,6 +275,27 @@ impl<P: Copy + Eq> Session<P> {
         self.path
     }
 
+    /// What is known of the path to the peer, where it is another one than before. The end that called tries at once how
+    /// long datagrams may be, if they may be as long as `limits` says; the other one when it first sends a long one.
+    pub fn begin_path(&mut self, now: Time, limits: PathLimits, entropy: &mut dyn Entropy) {
+        let called = self.current.as_ref().is_some_and(|epoch| epoch.initiator);
+        let jitter = Duration::from_millis(random_up_to(PROBE_JITTER, entropy).into());
+        let check_at = called.then_some(now + PROBE_AFTER + jitter);
+        self.path_mtu = Some(PathMtu::new(limits, now, check_at));
+    }
+
+    /// The longest datagram to make now; `None` before the first [`begin_path`](Self::begin_path).
+    pub fn longest_datagram(&self) -> Option<usize> {
+        self.path_mtu.as_ref().map(PathMtu::most)
+    }
+
+    /// A datagram of this length is more than the first link takes.
+    pub fn refused(&mut self, now: Time, length: usize) {
+        if let Some(path) = &mut self.path_mtu {
+            path.refused(now, length);
+        }
+    }
+
     /// Whether there are keys and the peer has not gone to sleep.
     pub fn is_up(&self, now: Time) -> bool {
         self.asleep.is_none() && self.usable(now)
@@ -306,6 +345,9 @@ impl<P: Copy + Eq> Session<P> {
     ) -> Result<Opened, Reject> {
         self.silent_at = None;
         let late = self.take_late(moment.now, opened);
+        if opened.inner & ASK != 0 && self.asleep.is_none() {
+            self.send_control(moment.now, ARRIVED, &(datagram.len() as u16).to_le_bytes(), entropy);
+        }
         if late != Opened::Control {
             return Ok(late);
         }
@@ -327,7 +369,7 @@ impl<P: Copy + Eq> Session<P> {
             return Opened::Control;
         }
         self.acknowledge_at.get_or_insert(now + self.timers.acknowledge);
-        Opened::Packet(opened.inner)
+        Opened::Packet(opened.inner & !ASK)
     }
 
     fn note_heard_current(&mut self, now: Time, path: P, opened: OpenedPacket) {

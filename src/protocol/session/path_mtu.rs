@@ -1,0 +1,263 @@
+//! The largest datagram that passes the path (after RFC 8899: black holes, probes, a search; no ICMP is believed).
+//!
+//! A datagram may ask to be acknowledged with its length. Large ones do so now and then, at no cost. One that goes
+//! unanswered while a small one is answered three times in a row is too large: datagrams are made short at once, and
+//! probes, which are nothing but padding, find out how long they may be.
+//!
+//! All sizes are bytes of UDP payload.
+
+use std::time::Duration;
+
+use crate::protocol::Time;
+use crate::protocol::timers::earliest;
+
+/// MTUs that paths have. The search finds the largest of them that passes; what lies between two is not worth the probes.
+const MTUS: [usize; 13] = [576, 1006, 1280, 1360, 1400, 1420, 1440, 1450, 1460, 1472, 1480, 1492, 1500];
+
+/// Where datagrams fall back to: every path of IPv6 takes the first (RFC 8200, section 5), of IPv4 the second (RFC 791).
+const FALLBACKS: [usize; 2] = [1280, 576];
+
+/// Headers of IPv6 and UDP: a path with these takes [`FALLBACKS`]' first for granted.
+const HEADERS_IPV6: usize = 48;
+
+/// A length is given up, and a search has ended, after so many probes without an answer.
+const TRIES: u32 = 3;
+
+/// A probe's answer is waited for at least and at most as long; in between it is twice the round trip.
+const PAUSE_LEAST: Duration = Duration::from_millis(150);
+const PAUSE_MOST: Duration = Duration::from_secs(1);
+
+/// While large datagrams are sent, one in this time asks.
+const CHECK: Duration = Duration::from_millis(500);
+
+/// A path found narrow may have become wider after this (RFC 8899, section 5.1.1, PMTU_RAISE_TIMER).
+const RAISE: Duration = Duration::from_secs(600);
+
+/// What the driver knows of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathLimits {
+    /// Headers of IP and UDP in front of a datagram: 28 or 48.
+    pub headers: usize,
+    /// Datagrams of this length are taken to pass until they are found not to.
+    pub start: usize,
+    /// Nothing longer passes the first link, or would be of use.
+    pub ceiling: usize,
+}
+
+/// What a probe is to look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Probe {
+    /// Of exactly this length.
+    Long(usize),
+    /// As short as any packet of the protocol's own: shows that the path itself is there.
+    Short,
+}
+
+/// What is known of the present path.
+pub(super) struct PathMtu {
+    limits: PathLimits,
+    most: usize,
+    /// The longest that one was asked about since `check_at`.
+    asked: usize,
+    /// The next large datagram after this asks.
+    check_at: Time,
+    check: Option<Check>,
+    search: Option<Search>,
+    /// When a search for more is worth it.
+    raise_at: Time,
+    pause: Duration,
+    /// The last outcome that was told.
+    told: usize,
+    news: Option<usize>,
+}
+
+/// A length in doubt.
+struct Check {
+    length: usize,
+    since: Time,
+    tries: u32,
+    at: Time,
+    short_due: bool,
+    /// The path is there.
+    alive: bool,
+}
+
+/// Probes of all lengths from here up that might pass.
+struct Search {
+    from: usize,
+    next: usize,
+    rounds: u32,
+    at: Time,
+}
+
+impl PathMtu {
+    /// A path of which nothing but `limits` is known. `check_at` is when its `start` is tried, or else its first use.
+    pub(super) fn new(limits: PathLimits, now: Time, check_at: Option<Time>) -> Self {
+        let most = limits.start.min(limits.ceiling);
+        let check = check_at.map(|at| Check::new(most, at));
+        Self {
+            limits,
+            most,
+            asked: if check.is_some() { most } else { 0 },
+            check_at: if check.is_some() { Time::MAX } else { now },
+            check,
+            search: None,
+            raise_at: now,
+            pause: PAUSE_LEAST,
+            told: most,
+            news: None,
+        }
+    }
+
+    /// Datagrams are not to be made longer.
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
+    /// A change worth telling, once.
+    pub(super) fn take_news(&mut self) -> Option<usize> {
+        self.news.take()
+    }
+
+    /// Whether the datagram of `length` that is sealed now asks for an acknowledgement.
+    pub(super) fn asks(&mut self, now: Time, length: usize) -> bool {
+        let due = now >= self.check_at;
+        if !due && length <= self.asked || length <= self.least() {
+            return false;
+        }
+        self.asked = length;
+        self.check_at = Time::MAX;
+        self.check = Some(Check { tries: 1, at: now + self.pause, ..Check::new(length, now) });
+        if now >= self.raise_at && self.most < self.limits.ceiling && self.search.is_none() {
+            self.search = Some(Search { from: self.most + 1, next: 0, rounds: 0, at: now });
+        }
+        true
+    }
+
+    /// A datagram of `length` has arrived at the peer.
+    pub(super) fn passed(&mut self, now: Time, length: usize) {
+        if length > self.most && length <= self.limits.ceiling {
+            self.most = length;
+            if self.check.is_none() && self.search.is_none() {
+                // Given up too early: the round trip is longer than was thought.
+                self.settle(now);
+            }
+        }
+        if let Some(check) = &mut self.check {
+            check.alive = true;
+            if length >= check.length {
+                let measured = now.saturating_sub(check.since) * 2;
+                // Which of several probes was answered is not known: a little longer, and measured the next time.
+                let pause = if check.tries > 1 { measured.min(self.pause * 3 / 2) } else { measured };
+                self.pause = pause.clamp(PAUSE_LEAST, PAUSE_MOST);
+                self.check = None;
+                self.check_at = now + CHECK;
+            }
+        }
+        if self.search.as_ref().is_some_and(|search| search.next_after(&self.limits, self.most).is_none()) {
+            self.settle(now);
+        }
+    }
+
+    /// The first link does not take `length`: its own word, not that of a stranger on the way.
+    pub(super) fn refused(&mut self, now: Time, length: usize) {
+        if length == 0 || length > self.limits.ceiling {
+            return;
+        }
+        self.limits.ceiling = length - 1;
+        if length <= self.most {
+            self.fall_back(now, length);
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        earliest([self.check.as_ref().map(|check| check.at), self.search.as_ref().map(|search| search.at)])
+    }
+
+    /// The next probe that is due; ask until there is none.
+    pub(super) fn next_probe(&mut self, now: Time) -> Option<Probe> {
+        self.next_of_check(now).or_else(|| self.next_of_search(now))
+    }
+
+    fn next_of_check(&mut self, now: Time) -> Option<Probe> {
+        let check = self.check.as_mut()?;
+        if std::mem::take(&mut check.short_due) {
+            return Some(Probe::Short);
+        }
+        if now < check.at {
+            return None;
+        }
+        if check.tries >= TRIES && check.alive {
+            let length = check.length;
+            self.fall_back(now, length);
+            return None;
+        }
+        // Where nothing is heard at all it is not the length; the silence of the peer has a deadline of its own.
+        let pause = if check.tries >= TRIES { self.pause * 4 } else { self.pause };
+        check.tries += 1;
+        check.at = now + pause;
+        check.short_due = true;
+        Some(Probe::Long(check.length))
+    }
+
+    fn next_of_search(&mut self, now: Time) -> Option<Probe> {
+        let search = self.search.as_mut().filter(|search| search.at <= now)?;
+        if search.rounds >= TRIES {
+            self.settle(now);
+            return None;
+        }
+        let from = search.next.max(self.most + 1);
+        if let Some(length) = search.next_after(&self.limits, from - 1) {
+            search.next = length + 1;
+            return Some(Probe::Long(length));
+        }
+        search.next = search.from;
+        search.rounds += 1;
+        search.at = now + self.pause;
+        None
+    }
+
+    /// `length` does not pass: what surely does is used until a search has found better.
+    fn fall_back(&mut self, now: Time, length: usize) {
+        self.check = None;
+        self.check_at = now + CHECK;
+        let Some(fallback) = self.fallback_below(length) else { return };
+        self.most = fallback;
+        self.asked = 0;
+        self.search = Some(Search { from: fallback + 1, next: 0, rounds: 0, at: now });
+    }
+
+    fn settle(&mut self, now: Time) {
+        self.search = None;
+        self.raise_at = now + RAISE;
+        if self.told != self.most {
+            self.told = self.most;
+            self.news = Some(self.most);
+        }
+    }
+
+    fn fallback_below(&self, length: usize) -> Option<usize> {
+        let sizes = FALLBACKS.iter().map(|mtu| mtu - self.limits.headers);
+        sizes.filter(|size| *size >= self.least()).find(|size| *size < length)
+    }
+
+    /// What passes every path: nobody needs to ask about it.
+    fn least(&self) -> usize {
+        let mtu = if self.limits.headers == HEADERS_IPV6 { FALLBACKS[0] } else { FALLBACKS[1] };
+        mtu - self.limits.headers
+    }
+}
+
+impl Check {
+    fn new(length: usize, at: Time) -> Self {
+        Self { length, since: at, tries: 0, at, short_due: false, alive: false }
+    }
+}
+
+impl Search {
+    /// The shortest length worth a probe that is longer than `length`.
+    fn next_after(&self, limits: &PathLimits, length: usize) -> Option<usize> {
+        let lengths = MTUS.iter().map(|mtu| mtu - limits.headers).chain([limits.ceiling]);
+        lengths.filter(|it| *it > length && *it >= self.from && *it <= limits.ceiling).min()
+    }
+}
