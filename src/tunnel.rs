@@ -367,18 +367,23 @@ impl Tunnel {
     }
 }
 
-/// The record as the state file keeps it: stamp sent, stamp seen, little endian.
-pub fn encode_record(record: Record) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&record.sent.to_le_bytes());
-    bytes[8..].copy_from_slice(&record.seen.to_le_bytes());
+/// The record as the state file keeps it: stamp sent, stamp seen, instance, little endian.
+pub fn encode_record(record: Record) -> [u8; 24] {
+    let mut bytes = [0; 24];
+    for (bytes, number) in bytes.chunks_exact_mut(8).zip([record.sent, record.seen, record.instance]) {
+        bytes.copy_from_slice(&number.to_le_bytes());
+    }
     bytes
 }
 
 /// The reverse of [`encode_record`].
-pub fn decode_record(bytes: [u8; 16]) -> Record {
-    let number = u128::from_le_bytes(bytes);
-    Record { sent: number as u64, seen: (number >> 64) as u64 }
+pub fn decode_record(bytes: [u8; 24]) -> Record {
+    let mut numbers = [0; 3];
+    for (number, bytes) in numbers.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        *number = u64::from_le_bytes(*bytes);
+    }
+    let [sent, seen, instance] = numbers;
+    Record { sent, seen, instance }
 }
 
 /// A hello of this process, with what the handshake fills in left open.

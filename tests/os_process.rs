@@ -372,7 +372,7 @@ fn work() {
     nix::sys::socket::setsockopt(&udp, nix::sys::socket::sockopt::UdpGroSegment, &true).unwrap();
     assert!(udp.take_error().unwrap().is_none());
     syslog.send_to(format!("{} line", clock::local_time().rfc3164()).as_bytes(), place.join("log")).unwrap();
-    state.write([7; 16]).unwrap();
+    state.write([7; 24]).unwrap();
     state.flush().unwrap();
     for text in ["a longer status", "short"] {
         use std::io::{Seek, SeekFrom};
@@ -418,7 +418,7 @@ fn all_that_the_pump_does_survives_its_sandbox_and_all_privileges_are_gone() {
     let Opened::Ours(state) = StateFile::open(&place.0.join("state"), Duration::ZERO).unwrap() else {
         panic!()
     };
-    assert_eq!(state.read(), Some([7; 16]));
+    assert_eq!(state.read(), Some([7; 24]));
 }
 
 /// Each would be an escape, or the first step of one.

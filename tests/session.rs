@@ -330,6 +330,42 @@ fn a_listener_refuses_what_its_own_earlier_process_sent() {
 }
 
 #[test]
+fn a_caller_refuses_what_its_own_earlier_processes_sent() {
+    let mut record = Record::default();
+    let mut calls = Vec::new();
+    for process in 1..=3 {
+        let mut end = End::with(&KEY, hello(process), record, Timers::default(), 1, process);
+        end.session.set_path(2);
+        end.session.want(NOW + secs(process));
+        calls.push(one(end.turn(NOW + secs(process))));
+        record = end.stored;
+    }
+    let mut end = End::with(&KEY, hello(4), record, Timers::default(), 1, 4);
+    for datagram in &calls {
+        assert!(rejected(end.open(NOW + secs(9), 2, datagram), Reject::Reflected));
+    }
+    assert!(end.turn(NOW + secs(9)).is_empty());
+}
+
+#[test]
+fn two_ends_of_which_one_got_the_record_of_the_other_still_meet() {
+    let mut pair = Pair::live(77);
+    let copied = pair.a.stored;
+    pair.b = End::with(&KEY, hello(5), copied, Timers::default(), 2, 5);
+    pair.a = End::with(&KEY, hello(6), copied, Timers::default(), 1, 6);
+    pair.now = NOW + secs(10);
+    pair.a.session.set_path(2);
+    pair.a.session.want(pair.now);
+    let call = one(pair.a.turn(pair.now));
+    assert_eq!(pair.b.open(pair.now, 1, &call), Opened::Control);
+    let answer = one(pair.b.turn(pair.now));
+    assert_eq!(pair.a.open(pair.now, 2, &answer), Opened::Control);
+    assert_eq!(pair.a.established(), 0, "told when asked");
+    pair.a.turn(pair.now);
+    assert_eq!(pair.a.established(), 1);
+}
+
+#[test]
 fn messages_of_a_tunnel_with_another_key_mean_nothing() {
     let other = [0x33; 256];
     for Valid { kind, now, datagram, from, .. } in valid_of_each_kind() {
@@ -648,19 +684,20 @@ fn the_record_is_stored_before_the_datagram_that_depends_on_it() {
     pair.call();
     pair.a.session.on_deadline(&pair.a.moment(NOW), &mut Rng::new(1));
     let Some(Action::Persist(record)) = pair.a.session.next_action() else { panic!("stored first") };
-    assert_eq!(record, Record { sent: pair.a.moment(NOW).wall, seen: 0 });
+    assert_eq!(record, Record { sent: pair.a.moment(NOW).wall, seen: 0, instance: record.instance });
     let Some(Action::Send { mut datagram, .. }) = pair.a.session.next_action() else { panic!("then sent") };
     let moment = pair.b.moment(NOW);
     pair.b.session.open(&moment, 1, &mut datagram, &mut Rng::new(2));
     let Some(Action::Persist(answered)) = pair.b.session.next_action() else { panic!("stored first") };
-    assert_eq!(answered, Record { sent: 0, seen: record.sent });
+    assert_eq!(answered, Record { sent: 0, seen: record.sent, instance: answered.instance });
     assert!(matches!(pair.b.session.next_action(), Some(Action::Send { .. })));
     assert!(pair.b.session.next_action().is_none());
 }
 
 #[test]
 fn stamps_grow_although_the_clock_stands_still_or_goes_back() {
-    let mut end = End::with(&KEY, hello(1), Record { sent: WALL * 2, seen: 0 }, Timers::default(), 1, 1);
+    let ahead = Record { sent: WALL * 2, ..Record::default() };
+    let mut end = End::with(&KEY, hello(1), ahead, Timers::default(), 1, 1);
     end.session.set_path(2);
     end.session.want(NOW);
     let mut stamps = Vec::new();

@@ -1,8 +1,8 @@
 //! A small record that survives a torn write, and the lock that makes a tunnel's process the only one.
 //!
 //! The file: two slots, each at the start of its own 512-byte sector, and a third sector that names the holder of the
-//! lock. A slot is 40 bytes: magic (8) | sequence number, little endian (8) | payload (16) | the first 8 bytes of
-//! BLAKE2s-256 over the 32 before. Each write goes to the slot that does not hold the newest record, so a write
+//! lock. A slot is 48 bytes: magic (8) | sequence number, little endian (8) | payload (24) | the first 8 bytes of
+//! BLAKE2s-256 over the 40 before. Each write goes to the slot that does not hold the newest record, so a write
 //! that is cut short leaves the record before it.
 
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -19,15 +19,15 @@ use nix::fcntl::FlockArg;
 use crate::error::{Error, Exit, Result};
 
 /// What a slot carries; its meaning is the caller's.
-pub type Payload = [u8; 16];
+pub type Payload = [u8; 24];
 
 const SECTOR: u64 = 512;
 const HOLDER: u64 = 2 * SECTOR;
 /// The size of the file: the sandbox lets no file grow beyond it.
 pub(super) const SIZE: u64 = 3 * SECTOR;
-const MAGIC: [u8; 8] = *b"naptun\x00\x01";
-const SLOT: usize = 40;
-const SUMMED: usize = 32;
+const MAGIC: [u8; 8] = *b"naptun\x00\x02";
+const SLOT: usize = 48;
+const SUMMED: usize = 40;
 /// How often a held lock is tried again: short beside the start of a process, long beside the system call.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -134,7 +134,7 @@ impl Record {
     fn from_bytes(bytes: &[u8; SLOT]) -> Option<Self> {
         let (magic, rest) = bytes.split_first_chunk::<8>()?;
         let (sequence, rest) = rest.split_first_chunk::<8>()?;
-        let (payload, sum) = rest.split_first_chunk::<16>()?;
+        let (payload, sum) = rest.split_first_chunk::<24>()?;
         let valid = *magic == MAGIC && sum == checksum(bytes);
         valid.then(|| Self { sequence: u64::from_le_bytes(*sequence), payload: *payload })
     }
@@ -239,7 +239,8 @@ mod tests {
     }
 
     fn open(path: &Path) -> StateFile {
-        match StateFile::open(path, Duration::ZERO).unwrap() {
+        // A process that another test forks has the descriptor, and the lock, until it executes or ends.
+        match StateFile::open(path, Duration::from_secs(10)).unwrap() {
             Opened::Ours(state) => state,
             locked => panic!("{locked:?}"),
         }
@@ -250,21 +251,21 @@ mod tests {
         let place = Place::new("last");
         assert_eq!(open(&place.file()).read(), None);
         for n in 0..5 {
-            open(&place.file()).write([n; 16]).unwrap();
-            assert_eq!(open(&place.file()).read(), Some([n; 16]));
+            open(&place.file()).write([n; 24]).unwrap();
+            assert_eq!(open(&place.file()).read(), Some([n; 24]));
         }
         let mut state = open(&place.file());
-        state.write([8; 16]).unwrap();
-        state.write([9; 16]).unwrap();
+        state.write([8; 24]).unwrap();
+        state.write([9; 24]).unwrap();
         state.flush().unwrap();
         drop(state);
-        assert_eq!(open(&place.file()).read(), Some([9; 16]));
+        assert_eq!(open(&place.file()).read(), Some([9; 24]));
     }
 
     #[test]
     fn the_directory_and_the_file_are_private_and_of_a_fixed_size() {
         let place = Place::new("mode");
-        open(&place.file()).write([1; 16]).unwrap();
+        open(&place.file()).write([1; 24]).unwrap();
         let meta = std::fs::metadata(place.file()).unwrap();
         assert_eq!((meta.mode() & 0o777, meta.len()), (0o600, SIZE));
         assert_eq!(std::fs::metadata(place.0.join("deep")).unwrap().mode() & 0o777, 0o700);
@@ -273,12 +274,13 @@ mod tests {
     #[test]
     fn a_write_cut_short_at_any_byte_leaves_the_record_before_it_or_the_new_one() {
         let place = Place::new("torn");
-        let (old, new) = ([0x11; 16], [0x22; 16]);
+        // A checksum that ends in zero would be whole without its last byte.
+        let (old, new) = ([0x11; 24], [0x23; 24]);
         for history in 1..=3_u64 {
             for cut in 0..=SLOT {
                 let _ = std::fs::remove_file(place.file());
                 let mut state = open(&place.file());
-                (1..history).for_each(|n| state.write([n.to_le_bytes()[0]; 16]).unwrap());
+                (1..history).for_each(|n| state.write([n.to_le_bytes()[0]; 24]).unwrap());
                 state.write(old).unwrap();
                 let record = Record { sequence: history + 1, payload: new };
                 state.file.write_all_at(&record.to_bytes()[..cut], record.offset()).unwrap();
@@ -286,16 +288,16 @@ mod tests {
                 let expected = if cut == SLOT { new } else { old };
                 let mut state = open(&place.file());
                 assert_eq!(state.read(), Some(expected), "{history} writes, cut at {cut}");
-                state.write([0x33; 16]).unwrap();
+                state.write([0x33; 24]).unwrap();
                 drop(state);
-                assert_eq!(open(&place.file()).read(), Some([0x33; 16]), "{history} writes, cut at {cut}");
+                assert_eq!(open(&place.file()).read(), Some([0x33; 24]), "{history} writes, cut at {cut}");
             }
         }
     }
 
     #[test]
     fn no_flipped_bit_of_a_slot_goes_unnoticed() {
-        let bytes = Record { sequence: 7, payload: [5; 16] }.to_bytes();
+        let bytes = Record { sequence: 7, payload: [5; 24] }.to_bytes();
         assert!(Record::from_bytes(&bytes).is_some());
         for bit in 0..SLOT * 8 {
             let mut flipped = bytes;
@@ -311,7 +313,7 @@ mod tests {
         std::fs::write(place.file(), [0xAA; 600]).unwrap();
         let mut state = open(&place.file());
         assert!(state.is_damaged() && state.read().is_none());
-        state.write([1; 16]).unwrap();
+        state.write([1; 24]).unwrap();
         drop(state);
         assert!(!open(&place.file()).is_damaged());
     }

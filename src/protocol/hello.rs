@@ -28,7 +28,7 @@ pub struct Hello {
     pub aeads: Aeads,
     /// The device's MTU, bytes.
     pub mtu: u16,
-    /// Random for each process: tells a reflection, and who yields when handshakes cross.
+    /// Random, and kept in the record: tells a reflection, and who yields when handshakes cross.
     pub instance: u64,
     /// Microseconds since the Unix epoch, higher in each handshake of one sender.
     pub stamp: u64,

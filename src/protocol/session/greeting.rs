@@ -178,9 +178,6 @@ impl<P: Copy + Eq> Session<P> {
         }
         let read = outstanding.initiation.read(message);
         let (theirs, keys) = read.map_err(|why| self.reject(why, path))?;
-        if theirs.instance == self.ours.instance {
-            return Err(Reject::Reflected);
-        }
         let mismatch = self.ours.mismatch(&theirs).or(theirs.refused.then_some(Mismatch::Cipher));
         if let Some(mismatch) = mismatch {
             let pause = self.timers.retry_most * REFUSED_PAUSES;
@@ -225,9 +222,11 @@ impl<P: Copy + Eq> Session<P> {
         Some(self.take(moment, path, opened, datagram, entropy))
     }
 
-    /// Our own message: of this process, or of an earlier one, for listeners do not call each other.
+    /// Our own message, of this process or an earlier one; listeners do not call each other. The stamp tells it from that
+    /// of an end whose record was copied from ours.
     fn is_own(&self, theirs: &Hello) -> bool {
-        theirs.instance == self.ours.instance || theirs.listener && self.ours.listener
+        let sent = theirs.instance == self.ours.instance && theirs.stamp <= self.record.sent;
+        sent || theirs.listener && self.ours.listener
     }
 
     /// Where both ends start at once, the smaller instance yields.

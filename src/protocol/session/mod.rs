@@ -47,6 +47,8 @@ pub struct Record {
     pub sent: u64,
     /// The highest stamp that this end has accepted.
     pub seen: u64,
+    /// By what the end knows its own messages again; 0 before the first process.
+    pub instance: u64,
 }
 
 /// Something the driver has to do, in the order given.
@@ -161,13 +163,14 @@ pub struct Session<P> {
 
 impl<P: Copy + Eq> Session<P> {
     /// `ours` is the hello of this process; its stamp and ciphers are filled in for each handshake.
-    /// `record` is what the last process of this tunnel stored.
+    /// `record` is what the last process of this tunnel stored; its instance goes on.
     pub fn new(secrets: Secrets, ours: Hello, record: Record, timers: Timers) -> Self {
+        let instance = if record.instance == 0 { ours.instance } else { record.instance };
         Self {
             secrets,
-            ours,
+            ours: Hello { instance, ..ours },
             timers,
-            record,
+            record: Record { instance, ..record },
             current: None,
             previous: None,
             half_open: [const { None }; HALF_OPEN],
