@@ -13,6 +13,7 @@ pub mod protocol;
 pub mod remote;
 pub mod state;
 pub mod status;
+pub mod takeover;
 pub mod tunnel;
 
 use std::ffi::OsString;
@@ -38,8 +39,10 @@ use crate::os::netlink::Netlink;
 use crate::os::privileges::{self, Identity};
 use crate::os::sandbox;
 use crate::os::signals::Signals;
+use crate::os::state_file::{Payload, StateFile};
 use crate::os::udp;
 use crate::protocol::{Secrets, Session};
+use crate::state::State;
 use crate::tunnel::{End, Parts, Tunnel, decode_record};
 
 /// A process of a super-server that cannot serve lives at least as long: 15 starts a minute are within all their limits.
@@ -178,10 +181,22 @@ impl<'a> Endpoint<'a> {
         let helper = plan.helper(settings)?;
 
         let secrets = Secrets::derive(key::load(&settings.secret)?.as_bytes());
-        let state = state::open(settings, dir, &secrets)?;
-        let record = state.as_ref().and_then(|state| state.read()).map(decode_record).unwrap_or_default();
         let hello = prepare::hello(settings, launch, &plan);
-        let session = Session::new(secrets, hello, record, prepare::timers(settings));
+        let session = |secrets, payload: Option<Payload>| {
+            let record = payload.map(decode_record).unwrap_or_default();
+            Session::new(secrets, hello, record, prepare::timers(settings))
+        };
+        let path = state::path(settings, dir, &secrets);
+        let state = match state::open(&path, state::WAIT) {
+            State::Ours(state) => state,
+            State::Taken(tenant) if settings.inetd => {
+                let session =
+                    session(Secrets::derive(key::load(&settings.secret)?.as_bytes()), tenant.read());
+                takeover::take_over(&path, tenant, &udp, &identity, session)?
+            }
+            State::Taken(tenant) => return Err(state::taken(&path, &tenant)),
+        };
+        let session = session(secrets, state.as_ref().and_then(StateFile::read));
         let (status, policy) = (prepare::open_status(settings)?, prepare::policy(settings));
         let parts = Parts { session, udp, signals, state, remotes, status, policy };
         let tunnel = Tunnel::new(parts, plan.layer, plan.mtu)?;

@@ -7,43 +7,57 @@ use blake2::digest::consts::U4;
 use blake2::{Blake2b, Digest as _};
 
 use crate::config::settings::Settings;
-use crate::error::{Error, Exit, Result};
-use crate::os::state_file::{Opened, StateFile};
+use crate::error::{Error, Exit};
+use crate::os::state_file::{Opened, StateFile, Tenant};
 use crate::protocol::Secrets;
 
 /// The folder of the state files; made if it is missing.
 const FOLDER: &str = "/var/lib/naptun";
 
-/// How long a predecessor may take to go: it has said bye already.
-const WAIT: Duration = Duration::from_secs(2);
+/// How long a predecessor may take to go that has said bye already.
+pub const WAIT: Duration = Duration::from_secs(2);
 
-/// Opens and locks the state file of this tunnel.
-///
-/// `None`, with a line in the log, where there can be none: a tunnel that forgets is better than none. Fails if
-/// another process runs this tunnel.
-pub fn open(settings: &Settings, dir: &Path, secrets: &Secrets) -> Result<Option<StateFile>> {
-    let path = settings.replay_persist.clone().unwrap_or_else(|| default_path(settings, dir, secrets));
-    match StateFile::open(&path, WAIT) {
+/// The state file of a tunnel: ours, nobody's, or another process's.
+#[derive(Debug)]
+pub enum State {
+    /// Open and locked; `None`, with a line in the log, where there can be none: a tunnel that forgets is better than none.
+    Ours(Option<StateFile>),
+    /// Another process runs this tunnel.
+    Taken(Tenant),
+}
+
+/// Opens and locks the state file of this tunnel. `wait` is how long a predecessor may take to go.
+pub fn open(path: &Path, wait: Duration) -> State {
+    match StateFile::open(path, wait) {
         Ok(Opened::Ours(state)) => {
             if state.is_damaged() {
                 log::warn!("state file damaged, beginning anew: {}", path.display());
             }
-            Ok(Some(state))
+            State::Ours(Some(state))
         }
-        Ok(Opened::LockedBy(holder)) => {
-            let pid = holder.map_or_else(|| String::from("another process"), |pid| format!("process {pid}"));
-            Err(Error::new(
-                Exit::TempFail,
-                format!("lock {}", path.display()),
-                format!("{pid} runs this tunnel"),
-            )
-            .advise("one process a tunnel; end that one first"))
-        }
+        Ok(Opened::LockedBy(tenant)) => State::Taken(tenant),
         Err(error) => {
             log::warn!("{error}; without it a replayed call can be answered after a restart");
-            Ok(None)
+            State::Ours(None)
         }
     }
+}
+
+/// Why there is no second process of a tunnel.
+pub fn taken(path: &Path, tenant: &Tenant) -> Error {
+    let act = format!("lock {}", path.display());
+    Error::new(Exit::TempFail, act, format!("{} runs this tunnel", process(tenant)))
+        .advise("one process a tunnel; end that one first")
+}
+
+/// The holder in words.
+pub fn process(tenant: &Tenant) -> String {
+    tenant.pid().map_or_else(|| String::from("another process"), |pid| format!("process {pid}"))
+}
+
+/// Where the state of this tunnel is kept.
+pub fn path(settings: &Settings, dir: &Path, secrets: &Secrets) -> PathBuf {
+    settings.replay_persist.clone().unwrap_or_else(|| default_path(settings, dir, secrets))
 }
 
 /// `tun-mon-fri-1a2b3c4d.state`: for people the name of the configuration, for the machine its path and its key.

@@ -28,7 +28,7 @@ use std::time::Duration;
 use mio::{Events, Poll};
 
 use self::ending::Activity;
-pub use self::ending::End;
+pub use self::ending::{End, LINGER};
 use self::outbound::Outbound;
 use self::receiving::Inbound;
 use self::waiting::{DEVICE, RESOLVER, Ready, SIGNALS, SOCKET};
@@ -114,7 +114,7 @@ pub struct Tunnel {
 }
 
 /// The kernel's random numbers.
-struct KernelEntropy;
+pub struct KernelEntropy;
 
 impl Entropy for KernelEntropy {
     fn fill(&mut self, bytes: &mut [u8]) {
@@ -393,6 +393,7 @@ pub fn fresh_instance(hello: Hello) -> Hello {
     Hello { instance: u64::from_le_bytes(instance), ..hello }
 }
 
-fn moment() -> Moment {
+/// Both clocks, read now.
+pub fn moment() -> Moment {
     Moment { now: clock::boot(), wall: clock::wall_micros() }
 }

@@ -3,7 +3,7 @@
 
 mod lab;
 
-use lab::tun::{LISTENER, UP, answers, call, caller, complaints, napping, quiet_lab, stop, tun_lab};
+use lab::tun::{LISTENER, UP, answers, call, caller, complaints, napping, quiet_lab, rubbish, stop, tun_lab};
 use lab::{Lab, SOON, eventually};
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -259,4 +259,52 @@ fn a_second_process_of_the_same_tunnel_finds_the_first() {
     assert_eq!(second.status.code(), Some(75), "{said:?}");
     assert!(said.last().unwrap().contains(&format!("process {first} runs this tunnel")), "{said:?}");
     stop(&lab.mon);
+}
+
+/// xinetd leaves its servers running when it ends, on sockets that its successor's hide.
+#[test]
+fn a_restarted_super_server_gets_its_tunnel_back_when_the_peer_calls_and_not_for_rubbish() {
+    let Some(lab) = tun_lab("restarted", "") else { return };
+    call(&lab.fri, &[]);
+    eventually("the tunnel is up", SOON, || answers(&lab.fri, "10.8.0.1"));
+    let old = lab.mon.endpoints()[0].pid();
+    lab.mon.sh("kill $(cat /run/xinetd.pid)");
+    eventually("xinetd is gone", SOON, || lab.mon.processes("xinetd").is_empty());
+    lab.mon.xinetd();
+
+    lab.fri.ok(&["perl", "-e", &rubbish(20, 0.05, "198.51.100.1")]);
+    lab.mon.wait_for_log(&format!("process {old} runs this tunnel, waiting for the peer"), SOON);
+    let door = lab.mon.processes("naptun-door");
+    assert_eq!(door.len(), 1);
+    assert!(door[0].uids().iter().all(|uid| *uid != 0) && door[0].field("Seccomp") == "2");
+    assert!(lab.mon.has_device("tun0") && lab.mon.endpoints().iter().any(|it| it.pid() == old));
+
+    let start = Instant::now();
+    eventually("the peer is served anew", SOON, || answers(&lab.fri, "10.8.0.1"));
+    println!("up again {:.1} s after the first packet", start.elapsed().as_secs_f64());
+    assert_eq!(lab.mon.logged(&format!("ending process {old} with SIGTERM")), 1);
+    assert_eq!(lab.mon.logged("with SIGKILL"), 0);
+    let endpoints = lab.mon.endpoints();
+    assert!(endpoints.len() == 1 && endpoints[0].pid() != old, "{endpoints:?}");
+    assert_eq!(lab.mon.devices().iter().filter(|name| name.starts_with("tun")).count(), 1);
+    assert_eq!(lab.fri.ping("10.8.0.1", 5).lost(), 0);
+}
+
+#[test]
+fn a_process_that_waits_for_another_takes_its_place_when_that_one_ends() {
+    let Some(lab) = tun_lab("found", "") else { return };
+    call(&lab.fri, &[]);
+    eventually("the tunnel is up", SOON, || answers(&lab.fri, "10.8.0.1"));
+    let old = lab.mon.endpoints()[0].pid();
+    lab.mon.sh("kill $(cat /run/xinetd.pid)");
+    eventually("xinetd is gone", SOON, || lab.mon.processes("xinetd").is_empty());
+    lab.mon.xinetd();
+    lab.fri.ok(&["perl", "-e", &rubbish(2, 0.05, "198.51.100.1")]);
+    lab.mon.wait_for_log("waiting for the peer", SOON);
+    lab.mon.kill("TERM", old);
+    lab.mon.wait_for_logs("started launch=inetd", 2, SOON);
+    eventually("no door is kept", SOON, || lab.mon.processes("naptun-door").is_empty());
+    eventually("the peer is served", SOON, || answers(&lab.fri, "10.8.0.1"));
+    assert_eq!(lab.mon.logged("ending process"), 0);
+    assert_eq!(lab.mon.endpoints().len(), 1);
 }

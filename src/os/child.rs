@@ -126,6 +126,11 @@ impl Link {
         readable(self.0.as_fd(), Some(limit));
     }
 
+    /// The descriptor, to wait for this link and others.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
     /// The file descriptor, for an event loop.
     pub(super) fn raw(&self) -> RawFd {
         self.0.as_raw_fd()

@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use nix::fcntl::FlockArg;
 
 use crate::error::{Error, Exit, Result};
+use crate::os::holder::Holder;
 
 /// What a slot carries; its meaning is the caller's.
 pub type Payload = [u8; 24];
@@ -36,8 +37,34 @@ const RETRY: Duration = Duration::from_millis(10);
 pub enum Opened {
     /// The lock is ours.
     Ours(StateFile),
-    /// Another process holds it; its id, where it has left one.
-    LockedBy(Option<u32>),
+    /// Another process holds it.
+    LockedBy(Tenant),
+}
+
+/// The process that holds the lock, as far as can be seen from outside.
+#[derive(Debug)]
+pub struct Tenant {
+    file: File,
+    payload: Option<Payload>,
+}
+
+impl Tenant {
+    /// The payload that it wrote last, if any was.
+    pub fn read(&self) -> Option<Payload> {
+        self.payload
+    }
+
+    /// The process itself; `None` where the kernel does not tell, or it has just ended.
+    pub fn holder(&self) -> Option<Holder> {
+        Holder::of(&self.file)
+    }
+
+    /// Its id as it has written it down: for people.
+    pub fn pid(&self) -> Option<u32> {
+        let mut text = [0; 10];
+        self.file.read_exact_at(&mut text, HOLDER).ok()?;
+        std::str::from_utf8(&text).ok()?.trim_end().parse().ok()
+    }
 }
 
 /// The open, locked file. The lock goes when the last descriptor of this opening is closed, at the latest with the
@@ -65,7 +92,8 @@ impl StateFile {
         let file = create(path).map_err(|e| fail(Exit::CannotCreate, e))?;
         check(&file, path)?;
         if !lock(&file, wait).map_err(|e| fail(Exit::Io, e))? {
-            return Ok(Opened::LockedBy(holder(&file)));
+            let newest = newest(&file).map_err(|e| fail(Exit::Io, e))?.0;
+            return Ok(Opened::LockedBy(Tenant { file, payload: newest.map(|record| record.payload) }));
         }
         let mut state = Self { file, newest: None, damaged: false };
         state.load().map_err(|e| fail(Exit::Io, e))?;
@@ -103,9 +131,9 @@ impl StateFile {
     }
 
     fn load(&mut self) -> io::Result<()> {
-        let slots = [read_slot(&self.file, 0)?, read_slot(&self.file, SECTOR)?];
-        self.newest = slots.iter().filter_map(Record::from_bytes).max_by_key(|record| record.sequence);
-        self.damaged = self.newest.is_none() && slots.iter().flatten().any(|&byte| byte != 0);
+        let written;
+        (self.newest, written) = newest(&self.file)?;
+        self.damaged = self.newest.is_none() && written;
         // All of it is allocated now, so that no later write can fail for want of space.
         if self.file.metadata()?.len() < SIZE {
             let missing = self.file.metadata()?.len();
@@ -199,10 +227,11 @@ fn try_lock(file: &File) -> nix::Result<()> {
     nix::fcntl::flock(file.as_raw_fd(), FlockArg::LockExclusiveNonblock)
 }
 
-fn holder(file: &File) -> Option<u32> {
-    let mut text = [0; 10];
-    file.read_exact_at(&mut text, HOLDER).ok()?;
-    std::str::from_utf8(&text).ok()?.trim_end().parse().ok()
+/// The newest valid record, and whether anything was ever written.
+fn newest(file: &File) -> io::Result<(Option<Record>, bool)> {
+    let slots = [read_slot(file, 0)?, read_slot(file, SECTOR)?];
+    let newest = slots.iter().filter_map(Record::from_bytes).max_by_key(|record| record.sequence);
+    Ok((newest, slots.iter().flatten().any(|&byte| byte != 0)))
 }
 
 /// A slot, zeros where the file is too short.
@@ -322,8 +351,12 @@ mod tests {
     fn the_second_opening_is_told_who_has_the_first_and_waits_for_its_end() {
         let place = Place::new("lock");
         let first = open(&place.file());
-        let second = StateFile::open(&place.file(), Duration::from_millis(30)).unwrap();
-        assert!(matches!(second, Opened::LockedBy(Some(pid)) if pid == std::process::id()), "{second:?}");
+        let Opened::LockedBy(tenant) = StateFile::open(&place.file(), Duration::from_millis(30)).unwrap()
+        else {
+            panic!("locked twice");
+        };
+        let holder = tenant.holder().unwrap();
+        assert_eq!([tenant.pid(), Some(holder.pid())], [Some(std::process::id()); 2]);
         let end = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(50));
             drop(first);

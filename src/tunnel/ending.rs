@@ -10,7 +10,7 @@ use crate::os::signals::Signal;
 use crate::protocol::{Farewell, Time};
 
 /// A listener that was woken and not spoken to stays this long after the last datagram.
-const LINGER: Duration = Duration::from_secs(10);
+pub const LINGER: Duration = Duration::from_secs(10);
 
 /// Why a tunnel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
