@@ -99,6 +99,7 @@ fn session(instance: u64, listener: bool) -> Session<u8> {
         refused: false,
         aeads: Aeads::CHACHA20_POLY1305,
         mtu: 1420,
+        passed: 0,
         instance,
         stamp: 0,
         ipv4: None,

@@ -102,6 +102,7 @@ pub fn hello(settings: &Settings, launch: Launch, plan: &Plan) -> Hello {
         refused: false,
         aeads,
         mtu: plan.mtu,
+        passed: 0,
         instance: 0,
         stamp: 0,
         ipv4: plan.ipv4,

@@ -9,8 +9,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use naptun::protocol::{Event, Farewell, PathLimits, Time};
-use world::{A, B, Weather, World, ms, secs, seed};
+use naptun::protocol::{Event, Farewell, Hello, PathLimits, Time};
+use world::{A, B, Weather, World, hello, ms, secs, seed};
 
 /// Counter, inner byte, tag.
 const AROUND: usize = 25;
@@ -273,4 +273,25 @@ fn a_path_that_leads_nowhere_is_not_taken_for_a_narrow_one() {
     world.run(secs(10));
     assert_eq!(most(&world, A), 1472);
     assert!(probes(&world, cut) < 12, "{}", probes(&world, cut));
+}
+
+#[test]
+fn a_listener_that_is_woken_anew_begins_with_what_its_caller_knows_and_looks_for_more() {
+    let (mut world, width) = narrow(12, usual(28), 1400);
+    world.give(A, b"hello");
+    pour(&mut world, A, secs(2));
+    assert_eq!(most(&world, A), 1372);
+    for wider in [false, true] {
+        let limits = world.ends[B].limits;
+        world.restart(B, Hello { listener: true, ..hello(20 + u64::from(wider)) });
+        world.ends[B].limits = limits;
+        world.ends[A].session.restart();
+        world.give(A, b"again");
+        world.run(secs(1));
+        assert_eq!(most(&world, B), 1372);
+        width.set(if wider { 1500 } else { 1400 });
+        let (arrived, sent) = pour(&mut world, B, secs(2));
+        assert_eq!(arrived, sent, "no black hole");
+        assert_eq!(most(&world, B), if wider { 1472 } else { 1372 });
+    }
 }

@@ -28,6 +28,8 @@ pub struct Hello {
     pub aeads: Aeads,
     /// The device's MTU, bytes.
     pub mtu: u16,
+    /// The longest datagram that passed the path the last time, bytes; 0 where that is not known.
+    pub passed: u16,
     /// Random, and kept in the record: tells a reflection, and who yields when handshakes cross.
     pub instance: u64,
     /// Microseconds since the Unix epoch, higher in each handshake of one sender.
@@ -166,6 +168,7 @@ impl Hello {
         bytes[2] = self.aeads.0;
         bytes[3] = v6.map_or(0, |(_, _, prefix)| prefix);
         bytes[4..6].copy_from_slice(&self.mtu.to_le_bytes());
+        bytes[6..8].copy_from_slice(&self.passed.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.instance.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.stamp.to_le_bytes());
         if let Some((local, remote)) = v4 {
@@ -195,6 +198,7 @@ impl Hello {
             refused: flags & REFUSED != 0,
             aeads: Aeads(bytes[2]),
             mtu: u16::from_le_bytes(field(bytes, 4)),
+            passed: u16::from_le_bytes(field(bytes, 6)),
             instance: u64::from_le_bytes(field(bytes, 8)),
             stamp: u64::from_le_bytes(field(bytes, 16)),
             ipv4: (flags & HAS_IPV4 != 0).then(|| (v4(24), v4(28))),

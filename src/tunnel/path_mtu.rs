@@ -64,7 +64,7 @@ impl Tunnel {
         let limits = self.outlook.limits(peer);
         self.session.begin_path(now, limits, &mut KernelEntropy);
         self.keep_to_path();
-        if self.outbound.narrow {
+        if limits.start < self.outlook.usual {
             log::warn!("link is narrower than 1500 bytes, cutting datagrams at {} bytes", limits.start);
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::control::{REKEY_FIRST, REKEY_SECOND};
+use super::path_mtu::PathMtu;
 use super::{Action, Event, Session};
 use crate::protocol::envelope;
 use crate::protocol::epoch::Epoch;
@@ -73,7 +74,8 @@ impl<P: Copy + Eq> Session<P> {
             None => (1, self.timers.retry_first),
         };
         self.record.sent = moment.wall.max(self.record.sent.saturating_add(1));
-        let hello = Hello { stamp: self.record.sent, ..self.ours };
+        let passed = self.path_mtu.as_ref().map_or(0, PathMtu::known) as u16;
+        let hello = Hello { stamp: self.record.sent, passed, ..self.ours };
         let (initiation, message) = Initiation::write(carriage, &self.secrets, &hello, entropy);
         match carriage {
             Carriage::Session => self.send_control(moment.now, REKEY_FIRST, &message, entropy),
@@ -293,6 +295,7 @@ impl<P: Copy + Eq> Session<P> {
         };
         self.rekey_at = moment.now + jittered(age, entropy);
         let aead = epoch.aead;
+        self.passed = usize::from(theirs.passed);
         self.previous = self.current.replace(epoch);
         self.wanted = false;
         self.asleep = None;

@@ -136,6 +136,8 @@ pub struct Session<P> {
 
     path: Option<P>,
     path_mtu: Option<PathMtu>,
+    /// What the peer says has passed.
+    passed: usize,
     /// A handshake is to be tried until there are keys.
     wanted: bool,
     /// The counter of the last packet under the current keys, if nothing else was opened since.
@@ -178,6 +180,7 @@ impl<P: Copy + Eq> Session<P> {
             closing: None,
             path: None,
             path_mtu: None,
+            passed: 0,
             wanted: false,
             newest_packet: None,
             in_sequence: false,
@@ -284,7 +287,8 @@ impl<P: Copy + Eq> Session<P> {
         let called = self.current.as_ref().is_some_and(|epoch| epoch.initiator);
         let jitter = Duration::from_millis(random_up_to(PROBE_JITTER, entropy).into());
         let check_at = called.then_some(now + PROBE_AFTER + jitter);
-        self.path_mtu = Some(PathMtu::new(limits, now, check_at));
+        let start = if self.passed == 0 { limits.start } else { limits.start.min(self.passed) };
+        self.path_mtu = Some(PathMtu::new(PathLimits { start, ..limits }, now, check_at));
     }
 
     /// The longest datagram to make now; `None` before the first [`begin_path`](Self::begin_path).

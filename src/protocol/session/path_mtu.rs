@@ -57,6 +57,8 @@ pub(super) enum Probe {
 pub(super) struct PathMtu {
     limits: PathLimits,
     most: usize,
+    /// The longest that was acknowledged, and not given up since.
+    known: usize,
     /// The longest that one was asked about since `check_at`.
     asked: usize,
     /// The next large datagram after this asks.
@@ -90,14 +92,23 @@ struct Search {
     at: Time,
 }
 
+impl PathLimits {
+    /// What passes every path: nobody needs to ask about it.
+    fn least(&self) -> usize {
+        let mtu = if self.headers == HEADERS_IPV6 { FALLBACKS[0] } else { FALLBACKS[1] };
+        mtu - self.headers
+    }
+}
+
 impl PathMtu {
     /// A path of which nothing but `limits` is known. `check_at` is when its `start` is tried, or else its first use.
     pub(super) fn new(limits: PathLimits, now: Time, check_at: Option<Time>) -> Self {
-        let most = limits.start.min(limits.ceiling);
+        let most = limits.start.max(limits.least()).min(limits.ceiling);
         let check = check_at.map(|at| Check::new(most, at));
         Self {
             limits,
             most,
+            known: 0,
             asked: if check.is_some() { most } else { 0 },
             check_at: if check.is_some() { Time::MAX } else { now },
             check,
@@ -112,6 +123,11 @@ impl PathMtu {
     /// Datagrams are not to be made longer.
     pub(super) fn most(&self) -> usize {
         self.most
+    }
+
+    /// The longest that has passed; 0 where nothing long was tried.
+    pub(super) fn known(&self) -> usize {
+        self.known
     }
 
     /// A change worth telling, once.
@@ -136,6 +152,9 @@ impl PathMtu {
 
     /// A datagram of `length` has arrived at the peer.
     pub(super) fn passed(&mut self, now: Time, length: usize) {
+        if length > self.least() && length <= self.limits.ceiling {
+            self.known = self.known.max(length);
+        }
         if length > self.most && length <= self.limits.ceiling {
             self.most = length;
             if self.check.is_none() && self.search.is_none() {
@@ -223,6 +242,7 @@ impl PathMtu {
         self.check_at = now + CHECK;
         let Some(fallback) = self.fallback_below(length) else { return };
         self.most = fallback;
+        self.known = 0;
         self.asked = 0;
         self.search = Some(Search { from: fallback + 1, next: 0, rounds: 0, at: now });
     }
@@ -241,10 +261,8 @@ impl PathMtu {
         sizes.filter(|size| *size >= self.least()).find(|size| *size < length)
     }
 
-    /// What passes every path: nobody needs to ask about it.
     fn least(&self) -> usize {
-        let mtu = if self.limits.headers == HEADERS_IPV6 { FALLBACKS[0] } else { FALLBACKS[1] };
-        mtu - self.limits.headers
+        self.limits.least()
     }
 }
 
