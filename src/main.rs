@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+use naptun::os::wiping::Wiping;
+
+#[global_allocator]
+static ALLOCATOR: Wiping = Wiping;
+
 fn main() -> ExitCode {
     naptun::run()
 }

@@ -20,3 +20,4 @@ pub mod script;
 pub mod signals;
 pub mod state_file;
 pub mod udp;
+pub mod wiping;
