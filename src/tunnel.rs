@@ -173,12 +173,14 @@ impl Tunnel {
             let moment = moment();
             self.udp_to_tun(&moment)?;
             if self.session.is_up(moment.now) {
+                self.session.tidy();
                 return Ok(None);
             }
             self.on_deadlines(&moment)?;
             if let Some(end) = self.waited_long_enough(started, moment.now) {
                 return Ok(Some(end));
             }
+            self.session.tidy();
             self.wait(&moment, self.linger_deadline(started))?;
         }
     }
@@ -203,6 +205,7 @@ impl Tunnel {
                 self.device = None;
                 return Ok(end);
             }
+            self.session.tidy();
             self.wait(&moment, None)?;
         }
     }

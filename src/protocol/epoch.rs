@@ -1,6 +1,9 @@
 //! One generation of keys: sealing and opening of datagrams in place.
 //!
 //! `counter (8) XOR SipHash-2-4(header key, tag) | AEAD( inner byte | packet ) | tag (16)`
+//!
+//! What works with a key has a frame of its own (`inline(never)`), and leaves its copies where
+//! [`stack`](super::stack) is wiped.
 
 use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use siphasher::sip::SipHasher24;
@@ -35,10 +38,15 @@ pub struct Epoch {
     pub initiator: bool,
     /// The cipher, for the log.
     pub aead: Aeads,
-    sealing: Direction,
-    opening: Direction,
+    keys: Box<Keys>,
     next: u64,
     window: Window,
+}
+
+/// Both directions, in one place from the handshake to their end: an epoch moves, and a move leaves a copy behind.
+struct Keys {
+    sealing: Direction,
+    opening: Direction,
 }
 
 struct Direction {
@@ -71,8 +79,10 @@ impl Epoch {
             born,
             initiator,
             aead,
-            sealing: Direction::new(algorithm, ours)?,
-            opening: Direction::new(algorithm, theirs)?,
+            keys: Box::new(Keys {
+                sealing: Direction::new(algorithm, ours)?,
+                opening: Direction::new(algorithm, theirs)?,
+            }),
             next: 0,
             window: Window::default(),
         })
@@ -82,6 +92,7 @@ impl Epoch {
     ///
     /// Returns whether it was sealed: not if the counter is exhausted, or there is no room for head and tail.
     #[must_use]
+    #[inline(never)]
     pub fn seal(&mut self, inner: u8, datagram: &mut [u8]) -> bool {
         let Some((counter, sealed)) = datagram.split_first_chunk_mut::<COUNTER>() else { return false };
         let Some((text, tag)) = sealed.split_last_chunk_mut::<TAIL>() else { return false };
@@ -90,20 +101,21 @@ impl Epoch {
             return false;
         }
         *byte = inner;
-        let Ok(sum) = self.sealing.data.seal_in_place_separate_tag(nonce(self.next), Aad::empty(), text)
-        else {
+        let Direction { data, header } = &self.keys.sealing;
+        let Ok(sum) = data.seal_in_place_separate_tag(nonce(self.next), Aad::empty(), text) else {
             return false;
         };
         tag.copy_from_slice(sum.as_ref());
-        *counter = (self.next ^ self.sealing.header.hash(tag)).to_le_bytes();
+        *counter = (self.next ^ header.hash(tag)).to_le_bytes();
         self.next += 1;
         true
     }
 
     /// Whether the counter in front of `datagram` could be one of these keys; cheap, and true for one stranger in 2^32.
+    #[inline(never)]
     pub fn plausible(&self, datagram: &[u8]) -> Option<u64> {
         let counter = u64::from_le_bytes(*datagram.first_chunk::<COUNTER>()?);
-        let counter = counter ^ self.opening.header.hash(datagram.last_chunk::<TAIL>()?);
+        let counter = counter ^ self.keys.opening.header.hash(datagram.last_chunk::<TAIL>()?);
         let next = self.window.next();
         let near = counter < COUNTER_LIMIT && counter < next + LEAP && counter + WINDOW * 2 >= next;
         near.then_some(counter)
@@ -112,12 +124,14 @@ impl Epoch {
     /// Opens in place: check, open, commit. `counter` is what [`plausible`](Self::plausible) returned.
     ///
     /// The packet is then at `datagram[HEAD..datagram.len() - TAIL]`.
+    #[inline(never)]
     pub fn open(&mut self, counter: u64, datagram: &mut [u8]) -> Result<OpenedPacket, Reject> {
         if !self.window.check(counter) {
             return Err(Reject::Replay);
         }
         let sealed = datagram.get_mut(COUNTER..).ok_or(Reject::Length)?;
         let text = self
+            .keys
             .opening
             .data
             .open_in_place(nonce(counter), Aad::empty(), sealed)

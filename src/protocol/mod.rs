@@ -11,6 +11,7 @@ pub mod noise;
 pub mod reject;
 pub mod secrets;
 pub mod session;
+mod stack;
 pub mod timers;
 pub mod window;
 

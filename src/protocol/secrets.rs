@@ -5,6 +5,8 @@ use blake2::digest::{KeyInit, Mac};
 use blake2::{Blake2b512, Blake2bMac, Blake2sMac256, Digest};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::stack;
+
 /// The keys of the handshake, derived from the 256 bytes of the static key file by keyed BLAKE2b (RFC 7693).
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Secrets {
@@ -19,6 +21,13 @@ pub struct Secrets {
 impl Secrets {
     /// `key`: the bytes of the static key file.
     pub fn derive(key: &[u8; 256]) -> Self {
+        let secrets = Self::of(key);
+        stack::wipe();
+        secrets
+    }
+
+    #[inline(never)]
+    fn of(key: &[u8; 256]) -> Self {
         let mut root: [u8; 64] = Blake2b512::digest(key).into();
         let mut name = [0; 8];
         name.copy_from_slice(&derive(&root, b"naptun 1 name")[..8]);

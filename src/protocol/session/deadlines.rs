@@ -106,9 +106,9 @@ impl<P: Copy + Eq> Session<P> {
     fn forget_old_keys(&mut self, now: Time) {
         let expire_after = self.timers.expire_after;
         let timers = self.timers;
-        self.previous.take_if(|epoch| now >= epoch.born + expire_after);
+        self.untidy |= self.previous.take_if(|epoch| now >= epoch.born + expire_after).is_some();
         for half in &mut self.half_open {
-            half.take_if(|half| now >= half.gone_at(&timers));
+            self.untidy |= half.take_if(|half| now >= half.gone_at(&timers)).is_some();
         }
         if self.current.is_some() && !self.usable(now) {
             self.expire();

@@ -30,7 +30,8 @@ const REFUSED_PAUSES: u32 = 8;
 
 /// A first message of ours without an answer.
 pub(super) struct Outstanding {
-    initiation: Initiation,
+    /// In one place: it holds the ephemeral key, and a move leaves a copy behind.
+    initiation: Box<Initiation>,
     attempts: u32,
     pause: Duration,
     pub(super) retry_at: Time,
@@ -67,8 +68,10 @@ impl<P> HalfOpen<P> {
 
 impl<P: Copy + Eq> Session<P> {
     /// Sends a first message and sets the time of the next.
+    #[inline(never)]
     pub(super) fn initiate(&mut self, moment: &Moment, carriage: Carriage, entropy: &mut dyn Entropy) {
         let Some(path) = self.path else { return };
+        self.untidy = true;
         let (attempts, pause) = match &self.outstanding {
             Some(last) => (last.attempts + 1, (last.pause * 2).min(self.timers.retry_most)),
             None => (1, self.timers.retry_first),
@@ -87,6 +90,7 @@ impl<P: Copy + Eq> Session<P> {
             }
         }
         let retry_at = moment.now + jittered(pause, entropy);
+        let initiation = Box::new(initiation);
         self.outstanding = Some(Outstanding { initiation, attempts, pause, retry_at });
         if attempts % TELL_EVERY == 0 {
             self.tell(Event::Unanswered { attempts });
@@ -118,6 +122,7 @@ impl<P: Copy + Eq> Session<P> {
     }
 
     /// A first message: judged by everything that is cheap, then answered. `padding` is how much it carried.
+    #[inline(never)]
     pub(super) fn take_first(
         &mut self,
         moment: &Moment,
@@ -143,6 +148,7 @@ impl<P: Copy + Eq> Session<P> {
             self.record.seen = theirs.stamp;
             self.actions.push_back(Action::Persist(self.record));
         }
+        self.untidy = true;
         let (keys, answer) = call.answer(&hello, entropy).map_err(|why| self.reject(why, path))?;
         match mismatch {
             Some(mismatch) => self.tell(Event::Mismatched { mismatch, path }),
@@ -166,6 +172,7 @@ impl<P: Copy + Eq> Session<P> {
     }
 
     /// The answer to our first message.
+    #[inline(never)]
     pub(super) fn take_second(
         &mut self,
         moment: &Moment,
@@ -178,6 +185,7 @@ impl<P: Copy + Eq> Session<P> {
         if outstanding.carriage() != carriage {
             return Err(Reject::Unknown);
         }
+        self.untidy = true;
         let read = outstanding.initiation.read(message);
         let (theirs, keys) = read.map_err(|why| self.reject(why, path))?;
         let mismatch = self.ours.mismatch(&theirs).or(theirs.refused.then_some(Mismatch::Cipher));
@@ -217,6 +225,7 @@ impl<P: Copy + Eq> Session<P> {
         if self.current.as_ref().is_some_and(|current| current.born > confirmed.born()) {
             // A later handshake was faster; both ends go on under its keys.
             self.previous = Some(confirmed.epoch);
+            self.untidy = true;
             return Some(Ok(self.take_late(moment.now, opened)));
         }
         self.outstanding = None;
@@ -296,6 +305,7 @@ impl<P: Copy + Eq> Session<P> {
         self.rekey_at = moment.now + jittered(age, entropy);
         let aead = epoch.aead;
         self.passed = usize::from(theirs.passed);
+        self.untidy = true;
         self.previous = self.current.replace(epoch);
         self.wanted = false;
         self.asleep = None;

@@ -24,6 +24,7 @@ use super::handshake::Carriage;
 use super::hello::{Aeads, Hello, Mismatch};
 use super::reject::Reject;
 use super::secrets::Secrets;
+use super::stack;
 use super::timers::Timers;
 use super::{Entropy, Moment, Time, random_up_to};
 
@@ -160,6 +161,8 @@ pub struct Session<P> {
     acknowledge_at: Option<Time>,
     silent_at: Option<Time>,
 
+    /// Keys came or went: their copies lie on the stack.
+    untidy: bool,
     actions: VecDeque<Action<P>>,
 }
 
@@ -195,6 +198,7 @@ impl<P: Copy + Eq> Session<P> {
             heard_at: Time::ZERO,
             acknowledge_at: None,
             silent_at: None,
+            untidy: true,
             actions: VecDeque::new(),
         }
     }
@@ -254,6 +258,19 @@ impl<P: Copy + Eq> Session<P> {
     /// The next thing to do; ask until there is none after every call that takes `&mut self`.
     pub fn next_action(&mut self) -> Option<Action<P>> {
         self.actions.pop_front()
+    }
+
+    /// Overwrites what keys that came or went have left behind. To be called where the driver waits, so that the
+    /// stack of whatever it called before lies below.
+    pub fn tidy(&mut self) {
+        if !std::mem::take(&mut self.untidy) {
+            return;
+        }
+        if self.actions.is_empty() {
+            // A small action takes the room of a large one, and the rest of it is what lay there on the stack.
+            self.actions = VecDeque::new();
+        }
+        stack::wipe();
     }
 
     /// There is a packet to send: makes sure that a handshake is under way if there are no keys. A nap is called off.
@@ -414,6 +431,7 @@ impl<P: Copy + Eq> Session<P> {
     fn expire(&mut self) {
         self.current = None;
         self.previous = None;
+        self.untidy = true;
         self.silent_at = None;
         self.acknowledge_at = None;
         self.drop_rekey();
