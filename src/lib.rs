@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::cli::{Args, Parsed};
+use crate::config::key::Aside;
 use crate::config::settings::Settings;
 use crate::config::{Loaded, key};
 use crate::error::{Error, Exit, Result};
@@ -39,9 +40,9 @@ use crate::os::netlink::Netlink;
 use crate::os::privileges::{self, Identity};
 use crate::os::sandbox;
 use crate::os::signals::Signals;
-use crate::os::state_file::{Payload, StateFile};
+use crate::os::state_file::{Payload, StateFile, Tenant};
 use crate::os::udp;
-use crate::protocol::{Secrets, Session};
+use crate::protocol::{Hello, Secrets, Session};
 use crate::state::State;
 use crate::tunnel::{End, Parts, Tunnel, decode_record};
 
@@ -103,18 +104,19 @@ fn command(arguments: &[OsString], inherited: Inherited, told: &Told) -> std::re
                 let exit = problems.first().map_or(Exit::Config, |problem| problem.exit());
                 problems.iter().fold(exit, |exit, problem| told.words(&problem.to_string(), exit))
             })?;
-            endpoint(&loaded, inherited).map_err(|error| told.failure(&error))
+            endpoint(loaded, inherited).map_err(|error| told.failure(&error))
         }
     }
 }
 
 /// One tunnel endpoint, in the background if the configuration says so.
-fn endpoint(loaded: &Loaded, inherited: Inherited) -> Result<Exit> {
-    let Loaded { settings, dir } = loaded;
-    std::env::set_current_dir(dir)
+fn endpoint(loaded: Loaded, inherited: Inherited) -> Result<Exit> {
+    let Loaded { mut settings, dir } = loaded;
+    std::env::set_current_dir(&dir)
         .map_err(|cause| Error::new(Exit::NoInput, format!("enter {}", dir.display()), cause))?;
+    let key = key::set_aside(settings.take_secret())?;
     if !settings.daemon {
-        return live(settings, dir, inherited, &mut None);
+        return live(&settings, &dir, key, inherited, &mut None);
     }
     match background::detach()? {
         Side::Parent(Outcome::Ready) => Ok(Exit::Ok),
@@ -125,7 +127,7 @@ fn endpoint(loaded: &Loaded, inherited: Inherited) -> Result<Exit> {
         Side::Parent(Outcome::Died(how)) => Err(Error::new(Exit::Software, "go to the background", how)),
         Side::Child(readiness) => {
             let mut readiness = Some(readiness);
-            let ended = live(settings, dir, inherited, &mut readiness);
+            let ended = live(&settings, &dir, key, inherited, &mut readiness);
             if let (Err(error), Some(readiness)) = (&ended, readiness) {
                 readiness.failed(error.exit() as u8, &error.to_string());
             }
@@ -143,12 +145,13 @@ fn endpoint(loaded: &Loaded, inherited: Inherited) -> Result<Exit> {
 fn live(
     settings: &Settings,
     dir: &Path,
+    key: Aside,
     inherited: Inherited,
     readiness: &mut Option<Readiness>,
 ) -> Result<Exit> {
     prepare::open_log(settings)?;
     let started = clock::boot();
-    let mut endpoint = Endpoint::open(settings, dir, inherited)?;
+    let mut endpoint = Endpoint::open(settings, dir, key, inherited)?;
     let end = match endpoint.launch {
         Launch::Caller => endpoint.call(readiness)?,
         _ => endpoint.listen(readiness)?,
@@ -172,7 +175,7 @@ struct Endpoint<'a> {
 
 impl<'a> Endpoint<'a> {
     /// As root: opens what only root may open, and forks the helpers before there is a secret to inherit.
-    fn open(settings: &'a Settings, dir: &Path, inherited: Inherited) -> Result<Self> {
+    fn open(settings: &'a Settings, dir: &Path, key: Aside, inherited: Inherited) -> Result<Self> {
         let signals = Signals::open()?;
         let identity = Identity::lookup(&settings.user, settings.group.as_deref())?;
         let (launch, udp) = launch::carrier(settings, inherited)?;
@@ -180,27 +183,14 @@ impl<'a> Endpoint<'a> {
         let (plan, remotes) = prepare::plan(settings, &identity)?;
         let helper = plan.helper(settings)?;
 
-        let secrets = Secrets::derive(key::load(&settings.secret)?.as_bytes());
+        prepare::adjust_process(settings)?;
         let hello = prepare::hello(settings, launch, &plan);
-        let session = |secrets, payload: Option<Payload>| {
-            let record = payload.map(decode_record).unwrap_or_default();
-            Session::new(secrets, hello, record, prepare::timers(settings))
-        };
-        let path = state::path(settings, dir, &secrets);
-        let state = match state::open(&path, state::WAIT) {
-            State::Ours(state) => state,
-            State::Taken(tenant) if settings.inetd => {
-                let session =
-                    session(Secrets::derive(key::load(&settings.secret)?.as_bytes()), tenant.read());
-                takeover::take_over(&path, tenant, &udp, &identity, session)?
-            }
-            State::Taken(tenant) => return Err(state::taken(&path, &tenant)),
-        };
-        let session = session(secrets, state.as_ref().and_then(StateFile::read));
+        let (state, session) = resume(settings, dir, key, hello, |path, tenant, session| {
+            takeover::take_over(path, tenant, &udp, &identity, session)
+        })?;
         let (status, policy) = (prepare::open_status(settings)?, prepare::policy(settings));
         let parts = Parts { session, udp, signals, state, remotes, status, policy };
         let tunnel = Tunnel::new(parts, plan.layer, plan.mtu)?;
-        prepare::adjust_process(settings)?;
         ::log::info!("started launch={} port={}{}", launch.name(), tunnel.port(), prepare::nap(settings));
         Ok(Self { settings, launch, identity, plan, tunnel, helper })
     }
@@ -254,6 +244,34 @@ impl<'a> Endpoint<'a> {
             ::log::warn!("{error}");
         }
     }
+}
+
+/// The session as the last process of this tunnel left it. `take_over` is called where another one still runs, under a
+/// super-server; who was started by hand should know.
+fn resume(
+    settings: &Settings,
+    dir: &Path,
+    key: Aside,
+    hello: Hello,
+    take_over: impl FnOnce(&Path, Tenant, Session<os::path::Path>) -> Result<Option<StateFile>>,
+) -> Result<(Option<StateFile>, Session<os::path::Path>)> {
+    let key = key.load()?;
+    let secrets = Secrets::derive(key.as_bytes());
+    let session = |secrets, payload: Option<Payload>| {
+        let record = payload.map(decode_record).unwrap_or_default();
+        Session::new(secrets, hello, record, prepare::timers(settings))
+    };
+    let path = state::path(settings, dir, &secrets);
+    let state = match state::open(&path, state::WAIT) {
+        State::Ours(state) => state,
+        State::Taken(tenant) if settings.inetd => {
+            let session = session(Secrets::derive(key.as_bytes()), tenant.read());
+            take_over(&path, tenant, session)?
+        }
+        State::Taken(tenant) => return Err(state::taken(&path, &tenant)),
+    };
+    let session = session(secrets, state.as_ref().and_then(StateFile::read));
+    Ok((state, session))
 }
 
 fn ready(readiness: &mut Option<Readiness>) -> Result<()> {

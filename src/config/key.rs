@@ -5,9 +5,9 @@
 
 use std::fmt;
 use std::fs::{Metadata, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, PipeReader, Read as _, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::Uid;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -80,6 +80,49 @@ pub fn load(secret: &Secret) -> Result<StaticKey> {
         Secret::File(path) => read(path),
         Secret::Inline(text) => {
             parse(text.as_bytes()).map_err(|fault| malformed("read the key in <secret>".to_owned(), fault))
+        }
+    }
+}
+
+/// A key that is not in the memory of this process: others are forked from it, and are to know no secret.
+#[derive(Debug)]
+pub enum Aside {
+    /// Still in its file.
+    File(PathBuf),
+    /// An inline key, in a pipe. Whoever is forked and closes what is not its own cannot read it.
+    Pipe(PipeReader),
+}
+
+/// Takes the key out of `secret`, and out of this process.
+///
+/// # Errors
+/// As [`load`] for an inline key, a file is not looked at; `EX_OSERR` where there can be no pipe.
+pub fn set_aside(secret: Secret) -> Result<Aside> {
+    if let Secret::File(path) = secret {
+        return Ok(Aside::File(path));
+    }
+    let key = load(&secret)?;
+    let fail = |cause| Error::new(Exit::Os, "put the key aside", cause);
+    let (reader, mut writer) = io::pipe().map_err(fail)?;
+    // Far less than what a pipe holds without a reader.
+    writer.write_all(key.as_bytes()).map_err(fail)?;
+    Ok(Aside::Pipe(reader))
+}
+
+impl Aside {
+    /// The key.
+    ///
+    /// # Errors
+    /// As [`read`] for a key file.
+    pub fn load(self) -> Result<StaticKey> {
+        match self {
+            Self::File(path) => read(&path),
+            Self::Pipe(mut reader) => {
+                let mut key = StaticKey(Box::new([0; KEY_BYTES]));
+                let fail = |cause| Error::new(Exit::Os, "take the key back", cause);
+                reader.read_exact(key.0.as_mut_slice()).map_err(fail)?;
+                Ok(key)
+            }
         }
     }
 }

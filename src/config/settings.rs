@@ -295,4 +295,9 @@ impl Settings {
     pub fn is_caller(&self) -> bool {
         !self.inetd && !self.remotes.is_empty()
     }
+
+    /// Takes the key out, for settings stay for the life of the process and a key does not.
+    pub fn take_secret(&mut self) -> Secret {
+        std::mem::replace(&mut self.secret, Secret::Inline(Zeroizing::default()))
+    }
 }
