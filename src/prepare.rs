@@ -79,12 +79,18 @@ pub fn nap(settings: &Settings) -> String {
     settings.inactive.map_or_else(String::new, |inactive| format!(" inactive={}", inactive.after.as_secs()))
 }
 
-/// `nice` and `mlock`.
+/// `nice`; memory that no secret leaves for the swap, with `mlock` or not at all, otherwise where that is allowed.
 pub fn adjust_process(settings: &Settings) -> Result<()> {
     if let Some(value) = settings.nice {
         privileges::nice(value)?;
     }
-    if settings.mlock { privileges::mlock() } else { Ok(()) }
+    if settings.mlock {
+        return privileges::mlock();
+    }
+    if let Err(error) = privileges::mlock_in_use() {
+        ::log::debug!("{error}");
+    }
+    Ok(())
 }
 
 /// What this end says of itself in a handshake.

@@ -211,7 +211,7 @@ static WORKS: &[(&str, &str, Apply, &str)] = &[
     ("config", "file", done, "read this file here; up to ten deep, by a name relative to cd"),
     ("writepid", "file", process::writepid, "write the process id there"),
     ("nice", "value", process::nice, "the nice value, -20 to 19"),
-    ("mlock", "", mlock, "keep all memory out of swap"),
+    ("mlock", "", mlock, "keep all memory out of swap, or fail; without it the same is done where that is allowed"),
     ("verb", "level", process::verb, "how much to log, 0 to 11; 1 by default, 3 or 4 for normal operation"),
     ("mute", "lines", process::mute, "log at most so many lines of one kind in a row"),
     ("log", "file", process::log, "log to this file, emptied first"),

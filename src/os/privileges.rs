@@ -103,8 +103,18 @@ pub fn drop_all() -> Result<Reduction> {
     }
 }
 
-/// Keeps all memory, present and future, out of swap. To be called as root.
+/// Keeps all memory, present and future, out of swap, and makes it resident now. To be called as root.
 pub fn mlock() -> Result<()> {
+    lock_memory(MlockAllFlags::empty())
+}
+
+/// The same for what is resident anyway: nothing grows by it, and nothing waits for pages that nobody needs.
+pub fn mlock_in_use() -> Result<()> {
+    // nix has no name for it.
+    lock_memory(MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT))
+}
+
+fn lock_memory(how: MlockAllFlags) -> Result<()> {
     let fail = |e| Error::new(Exit::NoPermission, "lock memory", e);
     if setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_err() {
         let (_, hard) = getrlimit(Resource::RLIMIT_MEMLOCK).map_err(fail)?;
@@ -115,7 +125,7 @@ pub fn mlock() -> Result<()> {
                 .advise("needs CAP_SYS_RESOURCE or a memlock limit of 32 MiB"));
         }
     }
-    mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE).map_err(fail)
+    mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | how).map_err(fail)
 }
 
 /// Sets the scheduling priority, -20 (first) to 19 (last); setpriority(2) cuts other values off there.
