@@ -27,11 +27,25 @@ unsafe impl GlobalAlloc for Wiping {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller promises that `block` was allocated with `layout` and that nobody uses it any more, so its
-        // `layout.size()` bytes may be written. A plain loop could be left out by the compiler: it knows free(3).
-        unsafe {
-            libc::explicit_bzero(block.cast(), layout.size());
-            System.dealloc(block, layout);
+        for start in (0..layout.size()).step_by(PIECE) {
+            let length = PIECE.min(layout.size() - start);
+            // SAFETY: the caller promises that `block` was allocated with `layout` and that nobody uses it any more, so
+            // `length` bytes behind `start`, within its size, may be read and written. Only C functions do, to which
+            // uninitialised memory is some bytes like others. A plain loop that writes could be left out by the
+            // compiler: it knows free(3).
+            unsafe {
+                let piece = block.add(start).cast();
+                if layout.size() <= PIECE || libc::memcmp(piece, ZEROS.as_ptr().cast(), length) != 0 {
+                    libc::explicit_bzero(piece, length);
+                }
+            }
         }
+        // SAFETY: as in `alloc`.
+        unsafe { System.dealloc(block, layout) }
     }
 }
+
+/// Of a large buffer often the beginning alone was used. To look at a page that nobody has written to costs no memory,
+/// to write zeros to it does.
+const PIECE: usize = 4096;
+static ZEROS: [u8; PIECE] = [0; PIECE];
