@@ -49,12 +49,16 @@ use crate::tunnel::{End, Parts, Tunnel, decode_record};
 /// A process of a super-server that cannot serve lives at least as long: 15 starts a minute are within all their limits.
 const LINGER_IN_VAIN: Duration = Duration::from_secs(4);
 
+/// How often it looks: a flood should not fill the kernel's memory meanwhile.
+const DRAIN_EVERY: Duration = Duration::from_millis(100);
+
 /// The program, from its first statement to its exit code.
 pub fn run() -> ExitCode {
     // Under a super-server stdin, stdout and stderr are the tunnel's socket: nothing may be printed before this.
     let started = clock::boot();
     let inherited = descriptors::make_safe();
-    let spare = spare(&inherited);
+    // For the case that the first comes to nothing.
+    let spare = descriptors::second(&inherited);
     let told = Told { woken: matches!(inherited, Inherited::Datagram(_) | Inherited::OtherSocket(_)) };
     let target = if told.woken { Target::Syslog } else { Target::Stderr };
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -72,17 +76,11 @@ pub fn run() -> ExitCode {
 /// What nobody can serve must not wake the next process, which could not either, at once and for ever: a super-server
 /// gives up a service that is started too often, and strangers could see to that. So the socket is kept for a while.
 fn linger_in_vain(socket: &OwnedFd, started: Duration) {
-    let lived = clock::boot() - started;
-    std::thread::sleep(LINGER_IN_VAIN.saturating_sub(lived));
-    udp::drain(socket.as_fd());
-}
-
-/// A second descriptor of a super-server's socket, for the case that the first comes to nothing.
-fn spare(inherited: &Inherited) -> Option<OwnedFd> {
-    match inherited {
-        Inherited::Datagram(socket) => socket.try_clone().ok(),
-        Inherited::OtherSocket(_) | Inherited::None(_) => None,
+    while clock::boot() - started < LINGER_IN_VAIN {
+        udp::drain(socket.as_fd());
+        std::thread::sleep(DRAIN_EVERY);
     }
+    udp::drain(socket.as_fd());
 }
 
 /// Does what the command line asks for. `Err` is the code of a failure that has been told.

@@ -66,19 +66,35 @@ pub fn harden() -> Result<()> {
 /// is 1. Closes on exec from here on. Only the first call can return it.
 pub fn systemd_socket() -> Option<OwnedFd> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
-    const FIRST: RawFd = 3;
-    let named = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
-    if named("LISTEN_PID") != Some(std::process::id()) || named("LISTEN_FDS") != Some(1) {
-        return None;
-    }
+    let socket = passed_by_systemd()?;
     if TAKEN.swap(true, Ordering::Relaxed) {
         return None;
     }
-    // SAFETY: only asks whether fd 3 is open; the borrow ends with the statement.
-    fcntl(unsafe { BorrowedFd::borrow_raw(FIRST) }, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
+    fcntl(socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
     // SAFETY: open, as fcntl has just shown, and ours by the protocol of sd_listen_fds(3), which names this process;
     // TAKEN makes sure that it gets one owner.
-    Some(unsafe { OwnedFd::from_raw_fd(FIRST) })
+    Some(unsafe { OwnedFd::from_raw_fd(socket.as_raw_fd()) })
+}
+
+/// A second descriptor of the super-server's datagram socket, fd 3 of systemd included, which outlives the first.
+pub fn second(inherited: &Inherited) -> Option<OwnedFd> {
+    match inherited {
+        Inherited::Datagram(socket) => socket.try_clone().ok(),
+        Inherited::OtherSocket(_) | Inherited::None(_) => {
+            let socket = passed_by_systemd()?;
+            let datagrams = matches!(kind_of(socket), Kind::Internet(SockType::Datagram));
+            above_standard(socket).ok().filter(|_| datagrams)
+        }
+    }
+}
+
+fn passed_by_systemd() -> Option<BorrowedFd<'static>> {
+    const FIRST: RawFd = 3;
+    let named = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    let ours = named("LISTEN_PID") == Some(std::process::id()) && named("LISTEN_FDS") == Some(1);
+    // SAFETY: whoever is given it asks the kernel whether it is open; nothing else in this process has this number, for
+    // it was open when the process began if what names it is true.
+    ours.then(|| unsafe { BorrowedFd::borrow_raw(FIRST) })
 }
 
 /// Puts /dev/null over fds 0, 1 and 2.
