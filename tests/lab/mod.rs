@@ -7,13 +7,17 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 pub mod tun;
+pub mod wire;
 
 use std::fs;
 use std::io::Write;
+use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, setns};
 
 /// Long enough for everything that ought to happen at once.
 pub const SOON: Duration = Duration::from_secs(10);
@@ -132,9 +136,27 @@ impl Host {
         self.super_server("inetd");
     }
 
+    /// Starts systemd-socket-activate with timbuktu-srv1, on a socket that stays bound between two of its starts.
+    pub fn systemd(&self) {
+        self.super_server("systemd");
+    }
+
     fn super_server(&self, which: &str) {
         let started = lab(&[which, text(&self.dir), &self.name]).output().expect("run scripts/lab");
         assert!(started.status.success(), "lab {which}: {}", said(&started));
+    }
+
+    /// A UDP socket on this host, bound to `address`, that the test itself holds. No call of it waits.
+    pub fn socket(&self, address: &str) -> UdpSocket {
+        let network = fs::File::open(format!("/proc/{}/ns/net", self.pid)).expect("open a network");
+        let open = || {
+            setns(&network, CloneFlags::CLONE_NEWNET).expect("enter a network");
+            UdpSocket::bind((address, 0)).unwrap_or_else(|e| panic!("{}: bind {address}: {e}", self.name))
+        };
+        // Only the thread goes there.
+        let socket = std::thread::scope(|scope| scope.spawn(open).join().expect("open a socket"));
+        socket.set_nonblocking(true).expect("have a socket not wait");
+        socket
     }
 
     /// A file of this host as the test sees it. An absolute symbolic link in the path would lead outside.
