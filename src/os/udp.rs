@@ -36,6 +36,14 @@ mod option {
         Protocol, GetOnly, libc::SOL_SOCKET, libc::SO_PROTOCOL, libc::c_int
     );
     sockopt_impl!(
+        /// Which datagrams are stamped, and where: SOF_TIMESTAMPING_*.
+        Timestamping, Both, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, libc::c_int
+    );
+    sockopt_impl!(
+        /// Whether what is sent waits for more.
+        UdpCork, Both, libc::IPPROTO_UDP, libc::UDP_CORK, libc::c_int
+    );
+    sockopt_impl!(
         /// Whether IPv4 datagrams carry DF, and who is believed about the path's MTU.
         IpMtuDiscover, Both, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::c_int
     );
@@ -384,11 +392,16 @@ fn cleanse(fd: &OwnedFd) -> nix::Result<()> {
     if getpeername::<SockaddrStorage>(fd.as_raw_fd()).is_ok() {
         disconnect(fd)?;
     }
+    // Stamps of what was sent would come by the queue of errors, over which a super-server falls.
+    let _ = setsockopt(fd, option::Timestamping, &0);
     // Turned off, it also empties the queue of errors. Each fails where the socket's family has no such option.
     let _ = setsockopt(fd, sockopt::Ipv4RecvErr, &false);
     let _ = setsockopt(fd, sockopt::Ipv6RecvErr, &false);
     let _ = setsockopt(fd, sockopt::UdpGroSegment, &false);
     let _ = setsockopt(fd, sockopt::UdpGsoSegment, &0);
+    // Corked, it would gather our datagrams and send none.
+    let _ = setsockopt(fd, option::UdpCork, &0);
+    let _ = setsockopt(fd, sockopt::DontRoute, &false);
     // Reading the pending error clears it.
     getsockopt(fd, sockopt::SocketError).map(drop)
 }
