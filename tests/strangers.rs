@@ -122,6 +122,33 @@ fn ten_thousand_datagrams_a_second_keep_nobody_out_either() {
 }
 
 #[test]
+fn a_flood_at_one_socket_of_openbsd_inetd_keeps_nobody_out_at_the_other() {
+    // It has one for IPv4 and one for IPv6, and starts a process for each.
+    let name = "flood-other";
+    let Some((lab, _)) = besieged(name, INETD, "") else { return };
+    let mut stranger = Stranger::over_ipv6(&lab, name);
+    let seconds = by_length(8, 60);
+    let start = Instant::now();
+    let mut taken = Vec::new();
+    Flood::of(&mut stranger, 300, |_| {
+        lab.mon.wait_for_log("started launch", SOON);
+        for quarter in 1..=3 {
+            sleep_until(start + Duration::from_millis(250 * quarter * seconds));
+            taken.push(gets_in(&lab));
+        }
+        sleep_until(start + Duration::from_secs(seconds));
+    });
+    let (starts, longest) = (starts(&lab), taken.iter().max().unwrap().as_millis());
+    figure(
+        17,
+        &format!("at the other socket of openbsd-inetd: 3 callers in within {longest} ms, {starts} starts"),
+    );
+    assert_eq!(lab.mon.logged(INETD.disabled), 0, "switched off");
+    assert!(starts <= STARTS, "{starts} starts");
+    assert_eq!((stranger.answers, passed(&lab).out), (0, 0), "an answer to a stranger");
+}
+
+#[test]
 fn a_datagram_now_and_then_wakes_no_more_processes_than_a_flood() {
     std::thread::scope(|scope| {
         for (name, server) in [("drops-x", XINETD), ("drops-i", INETD), ("drops-s", SYSTEMD)] {
@@ -142,10 +169,12 @@ fn trickle(name: &str, server: SuperServer) {
             sleep(Duration::from_millis(300));
         }
     };
+    let mut bouts = 1;
     bout(&mut stranger, 3);
     while start.elapsed() < by_length(Duration::from_secs(10), Duration::from_secs(60)) {
         sleep(LINGER + Duration::from_millis(200));
         bout(&mut stranger, 3);
+        bouts += 1;
     }
     let (minutes, starts) = (start.elapsed().as_secs_f64() / 60.0, starts(&lab));
     let taken = gets_in(&lab).as_millis();
@@ -156,7 +185,7 @@ fn trickle(name: &str, server: SuperServer) {
             server.name
         ),
     );
-    assert!((2..=2 + (STARTS as f64 * minutes) as usize).contains(&starts), "{starts} starts");
+    assert!((2..=bouts).contains(&starts), "{starts} starts for {bouts} bouts");
     assert_eq!(lab.mon.logged(server.disabled), 0, "switched off");
     assert_eq!((stranger.answers, passed(&lab).out), (0, 0), "an answer to a stranger");
 }

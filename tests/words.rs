@@ -102,7 +102,13 @@ fn help_mistakes_and_a_panic_send_no_byte_under_xinetd_and_the_reason_is_in_sysl
 
     wake(&lab, print);
     eventually("a word that is printed would have been seen", SOON, || passed(&lab).out > 0);
-    figure(20, &format!("{} runs that come to nothing and a panic: 0 bytes sent, every reason in syslog", RUNS.len()));
+    figure(
+        20,
+        &format!(
+            "{} runs that come to nothing and a panic: 0 bytes sent, every reason in syslog",
+            RUNS.len()
+        ),
+    );
 }
 
 /// Whether naptun has said this in syslog behind the first `before` bytes of the log.

@@ -1,6 +1,6 @@
 //! What a stranger on the internet sends to mon's port 1417, and what comes back, counted on the wire.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,8 +12,11 @@ use super::{Lab, SOON, eventually};
 /// Where the stranger speaks from: an address of fri that nothing else uses.
 pub const STRANGER: &str = "198.51.100.66";
 
-/// Where the listener is.
-const PORT: (&str, u16) = ("192.0.2.1", 1417);
+/// The same over IPv6.
+pub const STRANGER6: &str = "2001:db8:2::66";
+
+/// The listener's addresses, and its port.
+const MON: (&str, &str, u16) = ("192.0.2.1", "2001:db8:1::1", 1417);
 
 /// Lengths of the datagrams that are taken for envelopes of a handshake.
 const ENVELOPES: std::ops::RangeInclusive<u64> = 154..=921;
@@ -21,13 +24,18 @@ const ENVELOPES: std::ops::RangeInclusive<u64> = 154..=921;
 /// The most padding of a first message.
 const PADDING: u64 = 255;
 
-/// Gives fri the stranger's address, and has the router count what passes between it and mon.
+/// Gives fri the stranger's addresses, and has the router count what passes between them and mon.
 pub fn let_a_stranger_in(lab: &Lab) {
-    lab.fri.ok(&["ip", "address", "add", &format!("{STRANGER}/24"), "dev", "eth0"]);
+    let (mon, mon6, _) = MON;
+    lab.fri.sh(&format!(
+        "ip address add {STRANGER}/24 dev eth0 && ip address add {STRANGER6}/64 dev eth0 nodad"
+    ));
     lab.net.sh(&format!(
-        "nft 'add table ip wire; add chain ip wire forward {{ type filter hook forward priority 0; }};
-        add rule ip wire forward ip saddr 192.0.2.1 ip daddr {STRANGER} counter;
-        add rule ip wire forward ip saddr {STRANGER} ip daddr 192.0.2.1 counter'"
+        "nft 'add table inet wire; add chain inet wire forward {{ type filter hook forward priority 0; }};
+        add rule inet wire forward ip saddr {mon} ip daddr {STRANGER} counter;
+        add rule inet wire forward ip6 saddr {mon6} ip6 daddr {STRANGER6} counter;
+        add rule inet wire forward ip saddr {STRANGER} ip daddr {mon} counter;
+        add rule inet wire forward ip6 saddr {STRANGER6} ip6 daddr {mon6} counter'"
     ));
 }
 
@@ -42,12 +50,15 @@ pub struct Passed {
 
 /// What has passed so far.
 pub fn passed(lab: &Lab) -> Passed {
-    let counters = lab.net.sh("nft list table ip wire");
-    let mut bytes = counters.lines().filter_map(|line| {
-        let (_, counted) = line.split_once(" bytes ")?;
-        counted.split(' ').next()?.parse::<u64>().ok()
-    });
-    Passed { out: bytes.next().expect("a counter"), into: bytes.next().expect("a counter") }
+    let counters = lab.net.sh("nft list table inet wire");
+    let bytes = |way: &str| {
+        let rules = counters.lines().filter(|line| line.contains(way));
+        rules.filter_map(|line| line.split_once(" bytes ")?.1.trim().parse::<u64>().ok()).collect::<Vec<_>>()
+    };
+    let (out, into) = (bytes(&format!("saddr {}", MON.0)), bytes(&format!("saddr {STRANGER} ")));
+    let (out6, into6) = (bytes(&format!("saddr {}", MON.1)), bytes(&format!("saddr {STRANGER6}")));
+    assert!([&out, &into, &out6, &into6].iter().all(|counter| counter.len() == 1), "{counters}");
+    Passed { out: out[0] + out6[0], into: into[0] + into6[0] }
 }
 
 /// SplitMix64, from a seed that is printed; `NAPTUN_SEED` sets it.
@@ -132,6 +143,7 @@ impl Holder {
 /// Sends what nobody should answer.
 pub struct Stranger {
     socket: UdpSocket,
+    to: SocketAddr,
     rng: Rng,
     recorded: Vec<Vec<u8>>,
     /// Datagrams that came back.
@@ -145,8 +157,24 @@ pub struct Stranger {
 impl Stranger {
     /// A stranger for the test of this name, who has recorded nothing.
     pub fn new(lab: &Lab, test: &str) -> Self {
-        let socket = lab.fri.socket(STRANGER);
-        Self { socket, rng: Rng::new(test), recorded: Vec::new(), answers: 0, answered: 0, sent: 0 }
+        Self::at(lab, STRANGER, MON.0, test)
+    }
+
+    /// The same over IPv6.
+    pub fn over_ipv6(lab: &Lab, test: &str) -> Self {
+        Self::at(lab, STRANGER6, MON.1, test)
+    }
+
+    fn at(lab: &Lab, from: &str, to: &str, test: &str) -> Self {
+        Self {
+            socket: lab.fri.socket(from),
+            to: SocketAddr::new(to.parse().expect("an address"), MON.2),
+            rng: Rng::new(test),
+            recorded: Vec::new(),
+            answers: 0,
+            answered: 0,
+            sent: 0,
+        }
     }
 
     /// Plays handshakes from now on that somebody else had with mon: their first messages, and the answers to them.
@@ -156,7 +184,7 @@ impl Stranger {
         let mut answer = [0; 2000];
         for _ in 0..3 {
             let message = holder.first_message(&mut self.rng);
-            socket.send_to(&message, PORT).expect("send a first message");
+            socket.send_to(&message, (MON.0, MON.2)).expect("send a first message");
             let mut length = 0;
             eventually("an answer to a holder of the key", SOON, || {
                 socket.recv(&mut answer).is_ok_and(|received| {
@@ -172,7 +200,7 @@ impl Stranger {
     /// Sends a datagram, and takes what has come back.
     pub fn send(&mut self, datagram: &[u8]) {
         // A full queue is a datagram that the wire lost.
-        if self.socket.send_to(datagram, PORT).is_ok() {
+        if self.socket.send_to(datagram, self.to).is_ok() {
             self.sent += datagram.len() as u64;
         }
         self.hear();
