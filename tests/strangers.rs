@@ -92,7 +92,7 @@ fn flood(name: &str, server: SuperServer, rate: u32, seconds: u64) {
             server.name
         ),
     );
-    assert!(sent as f64 > 0.8 * f64::from(rate) * lasted, "no flood: {sent} datagrams in {lasted} s");
+    assert!(sent as f64 > 0.5 * f64::from(rate) * lasted, "no flood: {sent} datagrams in {lasted} s");
     assert_eq!(lab.mon.logged(server.disabled), 0, "switched off");
     // The first, and one after each caller that left.
     assert!(starts <= taken.len() + 2, "{starts} starts");
