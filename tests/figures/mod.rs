@@ -22,6 +22,7 @@ pub fn figure(row: u8, text: &str) {
     if let Some(path) = std::env::var_os("NAPTUN_FIGURES") {
         let file = OpenOptions::new().create(true).append(true).open(path);
         // One write a line: tests run side by side.
-        file.and_then(|mut file| file.write_all(format!("{row}\t{text}\n").as_bytes())).expect("note a figure");
+        file.and_then(|mut file| file.write_all(format!("{row}\t{text}\n").as_bytes()))
+            .expect("note a figure");
     }
 }

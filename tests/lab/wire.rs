@@ -129,6 +129,7 @@ impl Holder {
             refused: false,
             aeads: Aeads::CHACHA20_POLY1305,
             mtu: 1420,
+            passed: 0,
             instance: rng.next(),
             stamp: self.stamp,
             ipv4: Some((Ipv4Addr::new(10, 8, 0, 2), Ipv4Addr::new(10, 8, 0, 1))),
