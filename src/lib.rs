@@ -260,7 +260,8 @@ fn resume(
         Session::new(secrets, hello, record, prepare::timers(settings))
     };
     let path = state::path(settings, dir, &secrets);
-    let state = match state::open(&path, state::WAIT) {
+    let wait = if settings.inetd { state::WAIT_LITTLE } else { state::WAIT };
+    let state = match state::open(&path, wait) {
         State::Ours(state) => state,
         State::Taken(tenant) if settings.inetd => {
             let session = session(Secrets::derive(key.as_bytes()), tenant.read());

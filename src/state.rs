@@ -17,6 +17,10 @@ const FOLDER: &str = "/var/lib/naptun";
 /// How long a predecessor may take to go that has said bye already.
 pub const WAIT: Duration = Duration::from_secs(2);
 
+/// The same where a call can be waited for meanwhile. Whoever waits for one takes it from the queue, and its caller
+/// calls again a quarter of a second later.
+pub const WAIT_LITTLE: Duration = Duration::from_millis(200);
+
 /// The state file of a tunnel: ours, nobody's, or another process's.
 #[derive(Debug)]
 pub enum State {

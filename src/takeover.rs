@@ -13,17 +13,21 @@ use nix::sys::signal::Signal;
 use crate::error::Result;
 use crate::os::doorkeeper::{Doorkeeper, Heard};
 use crate::os::privileges::Identity;
-use crate::os::state_file::{StateFile, Tenant};
+use crate::os::state_file::{Opened as Locked, StateFile, Tenant, Turn};
 use crate::os::udp::Udp;
 use crate::protocol::{Opened, Session};
 use crate::state::{self, State};
 use crate::tunnel::{self, KernelEntropy};
 
 /// How often the lock is tried while the peer has not called: the old process may nap meanwhile.
-const RETRY: Duration = Duration::from_millis(500);
+const RETRY: Duration = Duration::from_millis(100);
 
 /// How long the old process may take to say bye and to run its `down` script, before it is killed.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long another new process may hold the place behind it: it looks whether the lock comes free, and waits for the
+/// peer like this one then.
+const QUEUE: Duration = Duration::from_secs(1);
 
 /// After that, how long the kernel may take.
 const KILLED: Duration = Duration::from_secs(2);
@@ -55,19 +59,19 @@ pub fn take_over(
     end(path, &tenant)
 }
 
-/// Ends the old process, and takes what it leaves.
+/// Ends the old process, and takes what it leaves. Its place is taken first: a stranger may wake yet another process in
+/// the moment in which the lock is free.
 fn end(path: &Path, tenant: &Tenant) -> Result<Option<StateFile>> {
     for (signal, patience) in [(Signal::SIGTERM, PATIENCE), (Signal::SIGKILL, KILLED)] {
-        let Some(holder) = tenant.holder() else { break };
-        log::warn!("the peer calls here, ending process {} with {signal}", holder.pid());
-        // It may have ended by itself.
-        let _ = holder.signal(signal);
-        if let State::Ours(state) = state::open(path, patience) {
-            return Ok(state);
+        let Some(turn) = Turn::take(path, QUEUE)? else { break };
+        if let Some(holder) = tenant.holder() {
+            log::warn!("the peer calls here, ending process {} with {signal}", holder.pid());
+            // It may have ended by itself.
+            let _ = holder.signal(signal);
+        }
+        if let Locked::Ours(state) = turn.lock(patience)? {
+            return Ok(Some(state));
         }
     }
-    match state::open(path, Duration::ZERO) {
-        State::Ours(state) => Ok(state),
-        State::Taken(tenant) => Err(state::taken(path, &tenant)),
-    }
+    Err(state::taken(path, tenant))
 }

@@ -9,12 +9,12 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use blake2::{Blake2s256, Digest};
 use nix::errno::Errno;
-use nix::fcntl::FlockArg;
+use nix::fcntl::{FcntlArg, FlockArg};
 
 use crate::error::{Error, Exit, Result};
 use crate::os::holder::Holder;
@@ -29,8 +29,9 @@ pub(super) const SIZE: u64 = 3 * SECTOR;
 const MAGIC: [u8; 8] = *b"naptun\x00\x02";
 const SLOT: usize = 48;
 const SUMMED: usize = 40;
-/// How often a held lock is tried again: short beside the start of a process, long beside the system call.
-const RETRY: Duration = Duration::from_millis(10);
+/// How often a held lock is tried again: long beside the system call, short beside the start of a process that might be
+/// woken by a stranger meanwhile and be the first to have it.
+const RETRY: Duration = Duration::from_millis(1);
 
 /// The outcome of [`StateFile::open`].
 #[derive(Debug)]
@@ -49,6 +50,11 @@ pub struct Tenant {
 }
 
 impl Tenant {
+    fn of(file: File) -> Result<Self> {
+        let (newest, _) = newest(&file).map_err(|e| Error::new(Exit::Io, "read the state file", e))?;
+        Ok(Self { file, payload: newest.map(|record| record.payload) })
+    }
+
     /// The payload that it wrote last, if any was.
     pub fn read(&self) -> Option<Payload> {
         self.payload
@@ -82,22 +88,45 @@ struct Record {
     payload: Payload,
 }
 
+/// The first place behind the holder of the lock: whoever comes later, does not get it before.
+#[derive(Debug)]
+pub struct Turn {
+    file: File,
+    path: PathBuf,
+}
+
+impl Turn {
+    /// Takes the place, trying for `wait`; `None` if another process has it. Errors as [`StateFile::open`].
+    pub fn take(path: &Path, wait: Duration) -> Result<Option<Self>> {
+        let file = open(path)?;
+        let taken = persist(wait, || turnstile(&file, libc::F_WRLCK)).map_err(|e| unusable(path, e))?;
+        Ok(taken.then(|| Self { file, path: path.to_owned() }))
+    }
+
+    /// Tries for `wait` to have the lock, and gives the place up then.
+    pub fn lock(self, wait: Duration) -> Result<Opened> {
+        let fail = |e| unusable(&self.path, e);
+        let locked = persist(wait, || try_lock(&self.file)).map_err(fail)?;
+        turnstile(&self.file, libc::F_UNLCK).map_err(|e| fail(e.into()))?;
+        if !locked {
+            return Ok(Opened::LockedBy(Tenant::of(self.file)?));
+        }
+        let mut state = StateFile { file: self.file, newest: None, damaged: false };
+        state.load().map_err(fail)?;
+        Ok(Opened::Ours(state))
+    }
+}
+
 impl StateFile {
     /// Opens or makes `path`, and its directory if only that is missing; takes the lock, trying for `wait` if a dying
     /// predecessor still has it; reads the newest record.
     ///
     /// Refuses what is not a plain file of this user, or what others may write.
     pub fn open(path: &Path, wait: Duration) -> Result<Opened> {
-        let fail = |exit, e| Error::new(exit, format!("open {}", path.display()), e);
-        let file = create(path).map_err(|e| fail(Exit::CannotCreate, e))?;
-        check(&file, path)?;
-        if !lock(&file, wait).map_err(|e| fail(Exit::Io, e))? {
-            let newest = newest(&file).map_err(|e| fail(Exit::Io, e))?.0;
-            return Ok(Opened::LockedBy(Tenant { file, payload: newest.map(|record| record.payload) }));
+        match Turn::take(path, wait)? {
+            Some(turn) => turn.lock(wait),
+            None => Ok(Opened::LockedBy(Tenant::of(open(path)?)?)),
         }
-        let mut state = Self { file, newest: None, damaged: false };
-        state.load().map_err(|e| fail(Exit::Io, e))?;
-        Ok(Opened::Ours(state))
     }
 
     /// The payload written last, if any was.
@@ -177,6 +206,17 @@ fn checksum(slot: &[u8; SLOT]) -> [u8; 8] {
     sum
 }
 
+fn open(path: &Path) -> Result<File> {
+    let file =
+        create(path).map_err(|e| Error::new(Exit::CannotCreate, format!("open {}", path.display()), e))?;
+    check(&file, path)?;
+    Ok(file)
+}
+
+fn unusable(path: &Path, cause: io::Error) -> Error {
+    Error::new(Exit::Io, format!("use {}", path.display()), cause)
+}
+
 fn create(path: &Path) -> io::Result<File> {
     // O_NONBLOCK: a FIFO in this place must not hold the wake; it means nothing to a plain file.
     let mut options = OpenOptions::new();
@@ -206,11 +246,11 @@ fn check(file: &File, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether the lock could be had.
-fn lock(file: &File, wait: Duration) -> io::Result<bool> {
+/// Tries for `wait`; whether it succeeded.
+fn persist(wait: Duration, attempt: impl Fn() -> nix::Result<()>) -> io::Result<bool> {
     let start = Instant::now();
     loop {
-        match try_lock(file) {
+        match attempt() {
             Ok(()) => return Ok(true),
             Err(Errno::EAGAIN) if start.elapsed() < wait => std::thread::sleep(RETRY),
             Err(Errno::EAGAIN) => return Ok(false),
@@ -218,6 +258,19 @@ fn lock(file: &File, wait: Duration) -> io::Result<bool> {
             Err(e) => return Err(e.into()),
         }
     }
+}
+
+/// A lock of another kind on the same file (fcntl_locking(2), "Open file description locks"): the two do not see each
+/// other.
+fn turnstile(file: &File, kind: i32) -> nix::Result<()> {
+    let place = libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 1,
+        l_pid: 0,
+    };
+    nix::fcntl::fcntl(file, FcntlArg::F_OFD_SETLK(&place)).map(drop)
 }
 
 /// nix's replacement for this function unlocks when it is dropped, also when that happens in a forked process, and
@@ -246,7 +299,6 @@ fn read_slot(file: &File, offset: u64) -> io::Result<[u8; SLOT]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
 
     struct Place(PathBuf);
 
@@ -364,6 +416,26 @@ mod tests {
         let third = StateFile::open(&place.file(), Duration::from_secs(10)).unwrap();
         assert!(matches!(third, Opened::Ours(_)));
         end.join().unwrap();
+    }
+
+    #[test]
+    fn who_waits_first_has_the_lock_first() {
+        let place = Place::new("turn");
+        let first = open(&place.file());
+        let turn = Turn::take(&place.file(), Duration::ZERO).unwrap().unwrap();
+        assert!(Turn::take(&place.file(), Duration::from_millis(20)).unwrap().is_none());
+        let latecomer = StateFile::open(&place.file(), Duration::ZERO).unwrap();
+        drop(first);
+        assert!(matches!(latecomer, Opened::LockedBy(_)));
+        // Free, but promised.
+        let latecomer = StateFile::open(&place.file(), Duration::from_millis(20)).unwrap();
+        assert!(matches!(latecomer, Opened::LockedBy(_)));
+        let second = turn.lock(Duration::from_secs(10)).unwrap();
+        assert!(matches!(second, Opened::Ours(_)));
+        let turn = Turn::take(&place.file(), Duration::ZERO).unwrap().unwrap();
+        assert!(matches!(turn.lock(Duration::ZERO).unwrap(), Opened::LockedBy(_)));
+        drop(second);
+        open(&place.file());
     }
 
     #[test]
