@@ -33,7 +33,8 @@ pub fn part(name: &str) -> u8 {
         "no-landlock" => no_landlock(),
         "work" => work(),
         "signals" => signals(),
-        "lock-memory" => lock_memory(),
+        "lock-memory" => lock_memory(privileges::mlock),
+        "lock-memory-in-use" => lock_memory(privileges::mlock_in_use),
         _ => forbidden(name),
     }
     0
@@ -518,8 +519,8 @@ fn without_log_and_status_files_no_file_grows_beyond_the_state_file() {
     assert_eq!(std::fs::metadata(place.0.join("file")).unwrap().len(), 1536);
 }
 
-fn lock_memory() {
-    match privileges::mlock() {
+fn lock_memory(lock: impl Fn() -> naptun::error::Result<()>) {
+    match lock() {
         Ok(()) => println!("locked"),
         Err(error) => println!("{error}"),
     }
@@ -529,11 +530,13 @@ fn lock_memory() {
 #[test]
 fn memory_is_locked_or_the_refusal_says_what_is_missing() {
     require_root();
-    let mut player = Player::start(os_stage::part("lock-memory"));
-    let said = player.line();
-    if said == "locked" {
-        assert_ne!(player.status().get("VmLck").map(String::as_str), Some("0 kB"));
-    } else {
-        assert!(said.ends_with("needs CAP_SYS_RESOURCE or a memlock limit of 32 MiB"), "{said}");
+    for part in ["lock-memory", "lock-memory-in-use"] {
+        let mut player = Player::start(os_stage::part(part));
+        let said = player.line();
+        if said == "locked" {
+            assert_ne!(player.status().get("VmLck").map(String::as_str), Some("0 kB"));
+        } else {
+            assert!(said.ends_with("needs CAP_SYS_RESOURCE or a memlock limit of 32 MiB"), "{said}");
+        }
     }
 }
