@@ -141,6 +141,14 @@ impl Epoch {
         Ok(OpenedPacket { counter, inner, newest })
     }
 
+    /// As if `next` datagrams had been sealed and opened.
+    #[cfg(test)]
+    pub(super) fn preset_counters(&mut self, next: u64) {
+        self.next = next;
+        self.window = Window::default();
+        self.window.commit(next - 1);
+    }
+
     /// Whether all that the peer sent up to `counter` has arrived.
     pub fn complete_to(&self, counter: u64) -> bool {
         self.window.complete_to(counter)

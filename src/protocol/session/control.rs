@@ -35,6 +35,9 @@ impl<P: Copy + Eq> Session<P> {
         if epoch.seal(CONTROL, &mut datagram) {
             self.note_sent(now);
             self.actions.push_back(Action::Send { datagram, path });
+        } else {
+            // The counters are used up: what is due must not stay due.
+            self.expire();
         }
     }
 
@@ -48,10 +51,11 @@ impl<P: Copy + Eq> Session<P> {
             let (Some(path), Some(epoch)) = (self.path, self.current.as_mut()) else { return };
             // A keepalive that asks.
             let mut datagram = vec![0; length];
-            if epoch.seal(CONTROL | ASK, &mut datagram) {
-                self.note_sent(now);
-                self.actions.push_back(Action::Send { datagram, path });
+            if !epoch.seal(CONTROL | ASK, &mut datagram) {
+                return self.expire();
             }
+            self.note_sent(now);
+            self.actions.push_back(Action::Send { datagram, path });
         }
         self.tell_path();
     }

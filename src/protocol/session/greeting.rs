@@ -81,7 +81,12 @@ impl<P: Copy + Eq> Session<P> {
         let hello = Hello { stamp: self.record.sent, passed, ..self.ours };
         let (initiation, message) = Initiation::write(carriage, &self.secrets, &hello, entropy);
         match carriage {
-            Carriage::Session => self.send_control(moment.now, REKEY_FIRST, &message, entropy),
+            Carriage::Session => {
+                self.send_control(moment.now, REKEY_FIRST, &message, entropy);
+                if self.current.is_none() {
+                    return;
+                }
+            }
             Carriage::Envelope => {
                 let padding = usize::from(random_up_to(PADDING, entropy));
                 let datagram = envelope::seal(&self.secrets.envelopes[0], &message, padding, entropy);

@@ -8,6 +8,8 @@ mod closing;
 mod control;
 mod deadlines;
 mod greeting;
+#[cfg(test)]
+mod limits;
 mod path_mtu;
 
 use std::collections::VecDeque;
