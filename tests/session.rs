@@ -1,6 +1,7 @@
 //! One session at a time, datagram by datagram: what is taken, what is refused, and what does not change.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod figures;
 #[allow(dead_code)]
 #[path = "simulation/world.rs"]
 mod world;
@@ -8,6 +9,7 @@ mod world;
 use std::collections::BTreeSet;
 
 use blake2::digest::{KeyInit as _, Mac as _};
+use figures::{by_length, figure};
 use naptun::protocol::handshake::{Carriage, Initiation, MESSAGE};
 use naptun::protocol::session::Record;
 use naptun::protocol::window::Window;
@@ -186,8 +188,11 @@ fn rekey_first(pair: &mut Pair) -> Vec<u8> {
 
 #[test]
 fn one_flipped_bit_and_a_datagram_of_any_kind_is_refused_and_changes_nothing() {
+    let (mut kinds, mut bits) = (0, 0);
     for Valid { kind, mut end, from, now, datagram, opened } in valid_of_each_kind() {
         let before = (end.session.deadline(now), end.session.path(), end.session.can_seal(now), end.stored);
+        kinds += 1;
+        bits += datagram.len() * 8;
         for bit in 0..datagram.len() * 8 {
             let mut flipped = datagram.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
@@ -200,6 +205,10 @@ fn one_flipped_bit_and_a_datagram_of_any_kind_is_refused_and_changes_nothing() {
         assert_eq!(end.open(now, from, &datagram), opened, "{kind}");
         assert!(matches!(end.open(now, from, &datagram), Opened::Rejected(_)), "{kind}, again");
     }
+    figure(
+        2,
+        &format!("each of {bits} bits of {kinds} kinds of datagram flipped: all refused, nothing changed"),
+    );
 }
 
 #[test]
@@ -214,10 +223,38 @@ fn a_datagram_that_is_cut_or_lengthened_is_refused() {
     }
 }
 
-/// An end in every state there is.
+/// An end in every state there is; those of [`valid_of_each_kind`] are named after what they wait for.
 fn every_state() -> Vec<(&'static str, End, Time)> {
     let mut states: Vec<_> =
         valid_of_each_kind().into_iter().map(|valid| (valid.kind, valid.end, valid.now)).collect();
+    states.push(("a caller that knows nobody", End::new(hello(1), 1, 1), NOW));
+
+    let mut pair = Pair::new(23);
+    pair.b.session.set_path(1);
+    pair.call();
+    let datagram = one(pair.a.turn(NOW));
+    pair.b.open(NOW, 1, &datagram);
+    pair.b.turn(NOW);
+    pair.b.session.want(NOW);
+    pair.b.turn(NOW + secs(1));
+    states.push(("half-open and calling", pair.b, NOW + secs(1)));
+
+    let mut pair = Pair::live(24);
+    let datagram = rekey_first(&mut pair);
+    pair.b.open(pair.now, 1, &datagram);
+    let datagram = one(pair.b.turn(pair.now));
+    let now = pair.now;
+    states.push(("rekeying, half-open", pair.b, now));
+    pair.a.open(now, 2, &datagram);
+    pair.a.turn(now);
+    states.push(("rekeyed, with previous keys", pair.a, now));
+
+    let mut pair = Pair::live(25);
+    pair.a.session.close(NOW, Farewell::Exit);
+    pair.a.turn(NOW + secs(2));
+    assert!(pair.a.session.is_closed(NOW + secs(2)));
+    states.push(("closed", pair.a, NOW + secs(2)));
+
     let mut pair = Pair::live(20);
     pair.a.seal(NOW, b"into the void").unwrap();
     pair.a.turn(NOW + secs(3));
@@ -240,7 +277,9 @@ fn every_state() -> Vec<(&'static str, End, Time)> {
 #[test]
 fn random_bytes_of_any_length_in_any_state_are_refused_without_a_word() {
     let mut rng = Rng::new(seed("lengths"));
+    let (mut states, mut datagrams) = (0, 0);
     for (state, mut end, now) in every_state() {
+        states += 1;
         let before = (end.session.deadline(now), end.session.path(), end.session.is_up(now));
         for length in (0..=2000).chain([65_507]) {
             let mut bytes = vec![0; length];
@@ -250,6 +289,7 @@ fn random_bytes_of_any_length_in_any_state_are_refused_without_a_word() {
             let zeros = end.open(now, 99, &vec![0; length]);
             assert!(matches!(zeros, Opened::Rejected(_)), "{state}, {length} zeros");
             assert!(end.session.next_action().is_none(), "{state}, {length} bytes");
+            datagrams += 2;
         }
         assert_eq!(
             before,
@@ -257,6 +297,39 @@ fn random_bytes_of_any_length_in_any_state_are_refused_without_a_word() {
             "{state}"
         );
     }
+    figure(3, &format!("{datagrams} datagrams of 2,002 lengths in {states} states: 0 panics, 0 replies"));
+}
+
+/// What begins like an authentic datagram, that this state waits for or not, and has another length.
+#[test]
+fn authentic_datagrams_cut_or_lengthened_to_any_length_in_any_state_are_refused_without_a_word() {
+    let mut rng = Rng::new(seed("cut"));
+    let authentic = valid_of_each_kind();
+    let (mut states, mut datagrams) = (0, 0);
+    for (state, mut end, now) in every_state() {
+        let waits_for = authentic.iter().find(|valid| valid.kind == state);
+        let chosen = waits_for.map_or_else(|| vec![&authentic[0], &authentic[3]], |valid| vec![valid]);
+        states += 1;
+        for valid in chosen {
+            for length in (0..=2000).chain([65_507]).filter(|length| *length != valid.datagram.len()) {
+                let mut other = vec![0; length];
+                rng.fill(&mut other);
+                let kept = length.min(valid.datagram.len());
+                other[..kept].copy_from_slice(&valid.datagram[..kept]);
+                let opened = end.open(now, valid.from, &other);
+                assert!(matches!(opened, Opened::Rejected(_)), "{state}, {} of {length} bytes", valid.kind);
+                assert!(end.session.next_action().is_none(), "{state}, {} of {length} bytes", valid.kind);
+                datagrams += 1;
+            }
+        }
+        if let Some(valid) = waits_for {
+            assert_eq!(end.open(now, valid.from, &valid.datagram), valid.opened, "{state}, whole");
+        }
+    }
+    figure(
+        3,
+        &format!("{datagrams} cut or lengthened authentic datagrams in {states} states: 0 panics, 0 replies"),
+    );
 }
 
 #[test]
@@ -300,6 +373,32 @@ fn every_message_sent_back_to_its_sender_is_refused() {
     let bye = one(pair.a.turn(pair.now));
     assert!(rejected(pair.a.open(pair.now, 2, &bye), Reject::Unknown));
     assert!(pair.a.act(pair.now).is_empty() && pair.b.act(pair.now).is_empty());
+    figure(6, "8 messages sent back to their sender: 0 accepted");
+}
+
+/// Everything that two tunnels with keys of their own ever say, carried to every end but the one that it was meant for.
+#[test]
+fn whatever_is_said_in_one_tunnel_is_refused_at_every_end_of_another_and_at_its_own_sender() {
+    let (mut carried, other_key) = (0, [0x33; 256]);
+    for Valid { kind, from, now, datagram, .. } in valid_of_each_kind() {
+        for (state, mut end, then) in every_state() {
+            if state == kind {
+                continue;
+            }
+            let delivered = end.delivered.len();
+            // The same key, but another handshake; a first message alone is for whoever holds the key.
+            let opened = end.open(then, from, &datagram);
+            if kind != "call" {
+                assert!(matches!(opened, Opened::Rejected(_)), "{kind} to an end that waits for {state}");
+            }
+            assert_eq!(end.delivered.len(), delivered, "{kind} to an end that waits for {state}");
+            carried += 1;
+        }
+        let mut end = End::with(&other_key, hello(9), Record::default(), Timers::default(), 2, 9);
+        assert!(rejected(end.open(now, from, &datagram), Reject::Unknown), "{kind}");
+        carried += 1;
+    }
+    figure(6, &format!("{carried} messages carried to another tunnel or in another direction: 0 accepted"));
 }
 
 #[test]
@@ -633,6 +732,46 @@ fn before_confirmation_an_end_knows_nothing_seals_nothing_and_says_less_than_it_
         assert!(!end.session.is_up(NOW) && end.seal(NOW, b"x").is_none());
     }
     assert!(bytes_out <= bytes_in);
+    let handshakes = end.rejects.total();
+    figure(
+        10,
+        &format!("1,999 calls answered and {handshakes} pieces of rubbish: no event, no key to seal with"),
+    );
+    figure(27, &format!("in process, before a peer is confirmed: {bytes_in} bytes in, {bytes_out} out"));
+}
+
+/// Whoever holds the key but is not confirmed: packets under half-open keys whose counter or text is not right, and packets for
+/// the device before the handshake.
+#[test]
+fn data_before_the_confirmation_reaches_no_device() {
+    let mut rng = Rng::new(seed("early data"));
+    let mut refused = 0;
+    for round in 0..by_length(200, 2000) {
+        let mut end = End::new(hello(1), 2, round);
+        // Under keys of a session that this process never had.
+        let mut stranger = Pair::live(round + 100);
+        let (_, early) = stranger.a.seal(NOW, b"early").unwrap();
+        assert!(matches!(end.open(NOW, 1, &early), Opened::Rejected(_)));
+        let packet = confirmation(&mut end, NOW, 1, &mut rng);
+        for _ in 0..8 {
+            let mut forged = packet.clone();
+            let bit = rng.below(forged.len() as u64 * 8) as usize;
+            forged[bit / 8] ^= 1 << (bit % 8);
+            assert!(matches!(end.open(NOW, 1, &forged), Opened::Rejected(_)));
+            refused += 1;
+        }
+        assert!(matches!(end.open(NOW, 1, &early), Opened::Rejected(_)));
+        refused += 2;
+        assert!(end.act(NOW).is_empty() && end.events.is_empty());
+        assert!(end.delivered.is_empty() && !end.session.is_up(NOW));
+        assert_eq!(end.open(NOW, 1, &packet), Opened::Control, "the true one confirms");
+        end.act(NOW);
+        assert_eq!(end.established(), 1);
+    }
+    figure(
+        10,
+        &format!("{refused} packets before the confirmation: 0 bytes for a device, no event that makes one"),
+    );
 }
 
 #[test]
@@ -658,6 +797,7 @@ fn a_replayed_call_is_not_answered_live_or_after_a_restart() {
     one(end.turn(NOW));
     end.turn(NOW + secs(6));
     assert!(end.events.is_empty() && !end.session.is_up(NOW), "and comes to nothing");
+    figure(7, "6 replays: 0 sessions; live and after a restart 0 replies, 1 where the record is lost");
 }
 
 #[test]
@@ -713,6 +853,7 @@ fn stamps_grow_although_the_clock_stands_still_or_goes_back() {
 fn only_the_newest_authentic_packet_moves_the_peers_address() {
     let mut rng = Rng::new(seed("roaming"));
     let mut pair = Pair::live(50);
+    let mut cases = 0;
     for round in 0..1000 {
         let (_, older) = pair.a.seal(NOW, b"older").unwrap();
         let (_, newer) = pair.a.seal(NOW, b"newer").unwrap();
@@ -728,9 +869,15 @@ fn only_the_newest_authentic_packet_moves_the_peers_address() {
         assert_eq!(pair.b.open(NOW, 66, &call), Opened::Control);
         let answer = pair.b.turn(NOW);
         assert_eq!(answer.iter().filter(|(to, _)| *to == 66).count(), 1, "answered where it came from");
+        let mut rubbish = vec![0; rng.below(1400) as usize];
+        rng.fill(&mut rubbish);
+        assert!(matches!(pair.b.open(NOW, 66, &rubbish), Opened::Rejected(_)));
         assert_eq!(pair.b.session.path(), Some(here));
+        cases += 5;
     }
     assert_eq!(pair.b.count(|event| matches!(event, Event::Roamed { .. })), 1000);
+    let kinds = "old counters, replays, forgeries, half-open handshakes, rubbish";
+    figure(9, &format!("{cases} datagrams from elsewhere ({kinds}): the peer's address unchanged"));
 }
 
 #[test]
@@ -990,7 +1137,8 @@ fn the_window_equals_a_set_of_what_was_seen() {
     const WINDOW: u64 = 8192;
     let seed = seed("window model");
     let mut rng = Rng::new(seed);
-    for run in 0..100_000 {
+    let runs = by_length(10_000, 100_000);
+    for run in 0..runs {
         let (mut window, mut model, mut newest) = (Window::default(), BTreeSet::new(), None::<u64>);
         let spread = [1, 3, 70, 1000, 9000, 20_000][rng.below(6) as usize];
         for _ in 0..30 {
@@ -1009,6 +1157,35 @@ fn the_window_equals_a_set_of_what_was_seen() {
             assert_eq!(window.complete_to(asked), complete, "run {run} of {seed}");
         }
     }
+    figure(4, &format!("{runs} sequences of 30 counters equal to a set of what was seen"));
+}
+
+/// The whole way: counters are forged by whoever knows the header key and not the data key, which is more than anybody has.
+#[test]
+fn forged_counters_move_no_window_and_lock_nobody_out() {
+    let seed = seed("forged counters");
+    let mut rng = Rng::new(seed);
+    let (rounds, mut forged) = (by_length(2_000, 100_000), 0);
+    let mut pair = Pair::live(59);
+    let mut taken = 0;
+    for round in 0..rounds {
+        let (_, datagram) = pair.a.seal(NOW, b"packet").unwrap();
+        // The tag is kept and with it the mask, so a flipped bit of the header is one of the counter.
+        for _ in 0..3 {
+            let mut other = datagram.clone();
+            let near = rng.percent(50);
+            let bit = rng.below(if near { 34 } else { 64 }) as usize;
+            other[bit / 8] ^= 1 << (bit % 8);
+            let opened = pair.b.open(NOW, 66, &other);
+            assert!(matches!(opened, Opened::Rejected(_)), "round {round} of {seed}: {opened:?}");
+            forged += 1;
+        }
+        assert_eq!(pair.b.open(NOW, 1, &datagram), Opened::Packet(0), "round {round} of {seed}");
+        assert!(rejected(pair.b.open(NOW, 1, &datagram), Reject::Replay), "round {round} of {seed}");
+        taken += 1;
+        pair.b.delivered.clear();
+    }
+    figure(4, &format!("{forged} forged counters refused, all {taken} packets between them taken once"));
 }
 
 /// Counts the ones in each of the first and last 24 bytes.
@@ -1040,6 +1217,14 @@ impl Bits {
             assert!(off.abs() <= most, "{kind}, bit {bit}: {ones} ones of 20,000");
         }
         assert!(self.lengths.len() >= lengths, "{kind}: {} lengths", self.lengths.len());
+        let furthest =
+            self.ones.iter().flatten().map(|ones| (f64::from(*ones) - 10_000.0).abs()).fold(0.0, f64::max);
+        let sigma = furthest / (20_000_f64 / 4.0).sqrt();
+        let lengths = self.lengths.len();
+        figure(
+            11,
+            &format!("{kind}: 20,000 of {lengths} lengths, no bit further from half than {sigma:.1} sigma"),
+        );
     }
 }
 

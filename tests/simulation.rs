@@ -1,6 +1,7 @@
 //! Two sessions on a virtual clock and a seeded bad wire.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod figures;
 #[allow(dead_code)]
 #[path = "simulation/world.rs"]
 mod world;
@@ -375,6 +376,51 @@ fn a_clock_that_jumps_ahead_ends_the_session_and_nothing_else() {
     world.turn(B);
     assert_eq!(world.ends.each_ref().map(|end| end.session.is_up(world.now)), [false, false]);
     world.exchange(3);
+}
+
+/// Both clocks of both ends, at any moment of a session, again and again.
+#[test]
+fn whatever_the_clocks_do_no_key_older_than_180_seconds_is_used_and_the_ends_meet_again() {
+    const YEAR: i64 = 365 * 86_400 * 1_000_000;
+    let seed = seed("clocks");
+    let mut rng = Rng::new(seed);
+    let (runs, mut jumps, mut suspends) = (figures::by_length(50, 1000), 0, 0);
+    for run in 0..runs {
+        let mut world = World::live(rng.next());
+        for _ in 0..10 {
+            world.give((rng.next() & 1) as usize, &packet(A, world.now, rng.next()));
+            world.run(ms(rng.below(150_000)));
+            let end = (rng.next() & 1) as usize;
+            if rng.percent(70) {
+                world.ends[end].skew = [-YEAR, 0, YEAR, 50 * YEAR][rng.below(4) as usize];
+                jumps += 1;
+                continue;
+            }
+            // A suspend: what either end had is too old when it wakes, before any deadline was seen to.
+            let under_way = [A, B].map(|end| world.ends[end].seal(world.now, b"under way"));
+            world.now += secs(365 * 86_400);
+            suspends += 1;
+            for end in [A, B] {
+                let now = world.now;
+                assert!(world.ends[end].seal(now, b"old keys").is_none(), "run {run} of {seed}");
+                if let Some((_, datagram)) = &under_way[1 - end] {
+                    let opened = world.ends[end].open(now, 1, datagram);
+                    assert!(rejected(opened, Reject::Unknown), "run {run} of {seed}");
+                }
+            }
+            world.turn(A);
+            world.turn(B);
+        }
+        world.give(A, &packet(A, world.now, 1));
+        world.run(secs(12));
+        world.exchange(3);
+    }
+    figures::figure(
+        12,
+        &format!(
+            "{jumps} jumps of a wall clock by a year and more, {suspends} suspends for one, {runs} runs: 0 panics, 0 uses of keys older than 180 s"
+        ),
+    );
 }
 
 #[test]
