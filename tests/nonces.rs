@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 mod figures;
+#[allow(dead_code)]
 #[path = "secrets/keys.rs"]
 mod keys;
 #[allow(dead_code)]
@@ -19,7 +20,7 @@ use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use siphasher::sip::SipHasher24;
 use world::{KEY, Rng, WALL, hello, ms, secs};
 
-/// A handshake datagram has at least so many bytes, a packet here at most as many less one.
+/// The shortest datagram that can be a first message or an answer.
 const CALL: usize = 154;
 
 /// Entropy that remembers the ephemeral keys: nothing else asks for 32 bytes.

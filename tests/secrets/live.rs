@@ -99,7 +99,7 @@ impl Wire {
     }
 
     /// The payloads from the caller, in order.
-    fn from_caller(&self) -> Vec<Vec<u8>> {
+    fn of_caller(&self) -> Vec<Vec<u8>> {
         let bytes = fs::read(&self.file).unwrap();
         let (mut rest, mut payloads) = (&bytes[24..], Vec::new());
         while rest.len() >= 16 {
@@ -116,7 +116,7 @@ impl Wire {
 
     /// The first packet that the caller sends under new keys, for it seals one in each `era`.
     fn first_packet(&self, seen: usize) -> Vec<u8> {
-        let all = self.from_caller();
+        let all = self.of_caller();
         let era = &all[seen..];
         let called = era.iter().position(|datagram| datagram.len() >= CALL).expect("a call");
         let packet = era[called..].iter().find(|datagram| datagram.len() < CALL);
@@ -147,8 +147,8 @@ fn keys_of(mappings: &[Mapping], algorithm: &'static ring::aead::Algorithm, pack
 
 /// The caller is told to shake hands anew. Its last keys are then the previous ones.
 fn renew(lab: &Lab, wire: &Wire) -> Vec<u8> {
-    let seen = wire.from_caller().len();
-    let calls = || wire.from_caller()[seen..].iter().filter(|datagram| datagram.len() >= CALL).count();
+    let seen = wire.of_caller().len();
+    let calls = || wire.of_caller()[seen..].iter().filter(|datagram| datagram.len() >= CALL).count();
     lab.fri.kill("HUP", lab.fri.endpoints()[0].pid());
     eventually("the caller calls", SOON, || calls() > 0);
     eventually("the tunnel answers", SOON, || answers(&lab.fri, "10.8.0.1"));
