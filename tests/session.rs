@@ -14,8 +14,8 @@ use naptun::protocol::handshake::{Carriage, Initiation, MESSAGE};
 use naptun::protocol::session::Record;
 use naptun::protocol::window::Window;
 use naptun::protocol::{
-    Action, Aeads, Entropy as _, Event, Farewell, HEAD, Hello, Mismatch, Opened, Reject, Secrets, TAIL, Time,
-    Timers, envelope,
+    Action, Aeads, Entropy as _, Event, Farewell, HEAD, Hello, Mismatch, Opened, PathLimits, Reject, Secrets,
+    TAIL, Time, Timers, envelope,
 };
 use world::{Addr, End, KEY, Rng, WALL, hello, ms, rejected, secs, seed};
 
@@ -175,7 +175,30 @@ fn valid_of_each_kind() -> Vec<Valid> {
     pair.b.open(NOW, 1, &datagram);
     let datagram = one(pair.b.turn(NOW));
     all.push(to_a("answer to bye", pair, datagram, Opened::Control));
+
+    let mut pair = Pair::live(9);
+    let datagram = asking(&mut pair);
+    all.push(to_a("packet that asks", pair, datagram, Opened::Packet(0)));
+
+    let mut pair = Pair::live(10);
+    let datagram = asking(&mut pair);
+    pair.a.open(NOW, 2, &datagram);
+    let datagram = one(pair.a.turn(NOW));
+    all.push(to_b("arrived", pair, datagram, Opened::Control));
+
+    let mut pair = Pair::live(11);
+    asking(&mut pair);
+    pair.now += ms(200);
+    let datagram = pair.b.turn(pair.now).swap_remove(0).1;
+    all.push(to_a("probe", pair, datagram, Opened::Control));
     all
+}
+
+/// A packet of `b` long enough to ask whether it arrived.
+fn asking(pair: &mut Pair) -> Vec<u8> {
+    let limits = PathLimits { headers: 28, start: 1472, ceiling: 1472 };
+    pair.b.session.begin_path(pair.now, limits, &mut Rng::new(1));
+    pair.b.seal(pair.now, &[7; 600]).unwrap().1
 }
 
 /// Lets a session grow old, and uses it.
@@ -1268,6 +1291,26 @@ fn every_bit_of_every_kind_is_as_often_one_as_zero_and_lengths_vary() {
         pair.a.session.close(pair.now, Farewell::Nap);
         byes.add(&one(pair.a.turn(pair.now)));
     }
+    let lasting = Timers {
+        rekey_after: secs(100_000),
+        expire_after: secs(200_000),
+        acknowledge: secs(300_000),
+        ..quiet
+    };
+    let mut pair = Pair::with(hello(seed | 1), hello(2), Timers { ping: None, ..lasting });
+    pair.shake();
+    let mut arrivals = Bits::default();
+    let mut packet = asking(&mut pair);
+    for _ in 0..20_000 {
+        pair.a.open(pair.now, 2, &packet);
+        let arrived = one(pair.a.act(pair.now));
+        arrivals.add(&arrived);
+        pair.b.open(pair.now, 1, &arrived);
+        pair.now += secs(1);
+        packet = pair.b.seal(pair.now, &[7; 600]).unwrap().1;
+    }
+    arrivals.assert_random("arrived", 64);
+
     packets.assert_random("packet", 1);
     pings.assert_random("keepalive", 64);
     byes.assert_random("bye", 64);

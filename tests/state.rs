@@ -60,7 +60,7 @@ fn to_payload(record: Record) -> Payload {
 
 fn of_payload(payload: Payload) -> Record {
     let number = |at: usize| u64::from_le_bytes(payload[at..at + 8].try_into().unwrap());
-    Record { sent: number(0), seen: number(8) }
+    Record { sent: number(0), seen: number(8), instance: 0 }
 }
 
 fn unhex(hex: &str) -> Vec<u8> {
