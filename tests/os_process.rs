@@ -25,6 +25,7 @@ pub fn part(name: &str) -> u8 {
     match name {
         "super-server" => super_server(),
         "kind" => return kind(),
+        "strays" => strays(),
         "systemd" => systemd(),
         "harden" => harden(),
         "reduced" => reduced(),
@@ -117,6 +118,34 @@ fn closed_standard_streams_are_filled_with_dev_null() {
         })
     };
     assert_eq!(text(command.stdout(Stdio::piped()).output().unwrap()), "closed\n");
+}
+
+/// Descriptors 7 and 9 came with the process, and 3 as systemd's socket would.
+fn strays() {
+    for meant in [true, false] {
+        let pid = std::process::id() + u32::from(!meant);
+        // SAFETY: this process has one thread.
+        unsafe {
+            std::env::set_var("LISTEN_PID", pid.to_string());
+            std::env::set_var("LISTEN_FDS", "1");
+        }
+        descriptors::make_safe();
+        let open = (3..100).filter(|fd| std::fs::read_link(format!("/proc/self/fd/{fd}")).is_ok());
+        println!("{:?}", open.collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn descriptors_that_somebody_left_open_are_closed_but_for_the_socket_of_systemd() {
+    let mut command = os_stage::part("strays");
+    // SAFETY: dup2(2) only, between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            [3, 7, 9].iter().for_each(|&fd| assert_eq!(libc::dup2(0, fd), fd));
+            Ok(())
+        })
+    };
+    assert_eq!(text(command.stdin(Stdio::null()).stdout(Stdio::piped()).output().unwrap()), "[3]\n[]\n");
 }
 
 fn systemd() {

@@ -4,6 +4,7 @@
 use std::io::{self, Stderr, Stdin, Stdout};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
@@ -33,14 +34,15 @@ pub enum Inherited {
 ///
 /// Under a super-server all three are the socket, and one print goes to whoever sent the first datagram. A unix socket
 /// stays where it is: systemd hands out its journal as one. A closed descriptor becomes /dev/null, so that no file
-/// opened later is taken for a standard stream.
+/// opened later is taken for a standard stream; what else somebody left open is closed, but for systemd's socket.
 ///
 /// Exits with `EX_OSERR`, without a word, if not even a descriptor can be made: there is nobody safe to tell.
 pub fn make_safe() -> Inherited {
+    close_strays();
     let inherited = match kind_of(io::stdin().as_fd()) {
         Kind::Internet(SockType::Datagram) => match above_standard(io::stdin().as_fd()) {
             Ok(socket) => Inherited::Datagram(socket),
-            Err(_) => std::process::exit(Exit::Os as i32),
+            Err(_) => give_up(),
         },
         kind @ (Kind::Internet(_) | Kind::OtherSocket) => Inherited::OtherSocket(kind.words()),
         kind => Inherited::None(kind.words()),
@@ -48,10 +50,27 @@ pub fn make_safe() -> Inherited {
     let streams: [&dyn Standard; 3] = [&io::stdin(), &io::stdout(), &io::stderr()];
     for stream in streams {
         if matches!(kind_of(stream.fd()), Kind::Internet(_) | Kind::Closed) && silence(stream).is_err() {
-            std::process::exit(Exit::Os as i32);
+            give_up();
         }
     }
     inherited
+}
+
+/// A descriptor of whoever started us may lead anywhere, and keeps its other end waiting for as long as we live.
+fn close_strays() {
+    let keep: &[RawFd] = if is_meant_by_systemd() { &[FROM_SYSTEMD] } else { &[] };
+    // SAFETY: this is the process's first statement, and the standard library opens nothing before it: no object owns
+    // a descriptor above 2.
+    unsafe { close_others(keep) }
+}
+
+/// What cannot be served must not wake the next process at once, nor again and again.
+fn give_up() -> ! {
+    std::thread::sleep(GIVEN_UP);
+    if let Kind::Internet(SockType::Datagram) = kind_of(io::stdin().as_fd()) {
+        super::udp::drain(io::stdin().as_fd());
+    }
+    std::process::exit(Exit::Os as i32)
 }
 
 /// Forbids core files and inspection by other processes of the same user, and makes new files private: this process
@@ -61,6 +80,12 @@ pub fn harden() -> Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(|e| Error::new(Exit::Os, "forbid core files", e))?;
     prctl::set_dumpable(false).map_err(|e| Error::new(Exit::Os, "forbid inspection of the process", e))
 }
+
+/// As long as any process lives that a super-server has started in vain.
+const GIVEN_UP: Duration = Duration::from_secs(4);
+
+/// The first descriptor of sd_listen_fds(3).
+const FROM_SYSTEMD: RawFd = 3;
 
 /// The socket that systemd passes by sd_listen_fds(3): fd 3, if `LISTEN_PID` names this process and `LISTEN_FDS`
 /// is 1. Closes on exec from here on. Only the first call can return it.
@@ -89,12 +114,14 @@ pub fn second(inherited: &Inherited) -> Option<OwnedFd> {
 }
 
 fn passed_by_systemd() -> Option<BorrowedFd<'static>> {
-    const FIRST: RawFd = 3;
-    let named = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
-    let ours = named("LISTEN_PID") == Some(std::process::id()) && named("LISTEN_FDS") == Some(1);
     // SAFETY: whoever is given it asks the kernel whether it is open; nothing else in this process has this number, for
     // it was open when the process began if what names it is true.
-    ours.then(|| unsafe { BorrowedFd::borrow_raw(FIRST) })
+    is_meant_by_systemd().then(|| unsafe { BorrowedFd::borrow_raw(FROM_SYSTEMD) })
+}
+
+fn is_meant_by_systemd() -> bool {
+    let named = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    named("LISTEN_PID") == Some(std::process::id()) && named("LISTEN_FDS") == Some(1)
 }
 
 /// Puts /dev/null over fds 0, 1 and 2.
@@ -109,7 +136,7 @@ pub fn silence_standard() -> Result<()> {
 /// Closes every descriptor above 2 except those in `keep`.
 ///
 /// # Safety
-/// The caller must be a forked child that never again uses or drops an object that owns one of the closed descriptors.
+/// No object that owns one of the closed descriptors is used or dropped from here on.
 pub(super) unsafe fn close_others(keep: &[RawFd]) {
     let mut keep: Vec<u32> = keep.iter().filter_map(|&fd| u32::try_from(fd).ok()).collect();
     keep.sort_unstable();
