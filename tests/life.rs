@@ -4,7 +4,7 @@
 mod lab;
 
 use lab::tun::{LISTENER, UP, answers, call, caller, complaints, napping, quiet_lab, rubbish, stop, tun_lab};
-use lab::{Lab, SOON, eventually};
+use lab::{SOON, eventually};
 use std::io::Read;
 use std::time::{Duration, Instant};
 
@@ -43,103 +43,6 @@ fn an_idle_caller_ends_and_takes_the_listener_with_it() {
     lab.fri.wait_for_log("closed reason=inactive", SOON);
     lab.mon.wait_for_log("peer says bye reason=exit", SOON);
     lab.mon.wait_for_log("closed reason=remote-exit", SOON);
-}
-
-#[test]
-fn keepalives_and_kernel_chatter_neither_keep_a_listener_awake_nor_wake_it() {
-    let Some(lab) = tun_lab("chatter", "inactive 2\nkeepalive 1 20\nifconfig-ipv6 fd00:8::1/64 fd00:8::2\n")
-    else {
-        return;
-    };
-    call(&lab.fri, &["--keepalive", "1", "20", "--ifconfig-ipv6", "fd00:8::2/64", "fd00:8::1"]);
-    let _chatter = lab.fri.spawn(&[
-        "sh",
-        "-c",
-        "while :; do
-            ping -n -c 1 -W 1 -I tun0 224.0.0.251; ping -n -c 1 -W 1 -I tun0 ff02::2; ping -n -c 1 -W 1 -I tun0 ff02::fb
-        done",
-    ]);
-    assert!(answers(&lab.fri, "10.8.0.1"));
-    eventually("the listener naps", SOON, || napping(&lab.mon));
-    let starts = lab.mon.logged("started launch");
-    std::thread::sleep(Duration::from_secs(4));
-    assert_eq!(lab.mon.logged("started launch"), starts, "chatter woke it");
-    assert!(answers(&lab.fri, "fd00:8::1"), "traffic does not");
-}
-
-#[test]
-fn two_hundred_naps_of_ten_tunnels_with_one_key_lose_no_packet() {
-    const TUNNELS: usize = 10;
-    const NAPS: usize = 20;
-    let Some(lab) = Lab::new("naps") else { return };
-    for number in 1..=TUNNELS {
-        one_of_many(&lab, number);
-    }
-    lab.mon.xinetd();
-    for number in 1..=TUNNELS {
-        lab.fri.ok(&["naptun", "--daemon", "--cd", "/etc/naptun", "--config", &format!("fri{number}.conf")]);
-    }
-    let nap_and_wake = |number: usize| {
-        let (device, peer) = (format!("tun{number}"), format!("10.9.{number}.1"));
-        let wake = |round: usize| {
-            eventually("the listener naps", SOON, || !lab.mon.has_device(&device));
-            // Every other packet comes while the process is still on its way out.
-            std::thread::sleep(Duration::from_millis(if round.is_multiple_of(2) { 100 } else { 0 }));
-            let ping = lab.fri.ping(&peer, 1);
-            assert_eq!(ping.lost(), 0, "{peer}: {ping:?}");
-            ping.times[0]
-        };
-        assert_eq!(lab.fri.ping(&peer, 1).lost(), 0);
-        eventually("the device is there", SOON, || lab.mon.has_device(&device));
-        (0..NAPS).map(wake).collect::<Vec<f64>>()
-    };
-    let times: Vec<f64> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (1..=TUNNELS).map(|number| scope.spawn(move || nap_and_wake(number))).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
-    });
-    for (when, parity) in [("asleep", 0), ("falling asleep", 1)] {
-        let mut times: Vec<f64> = times.iter().copied().skip(parity).step_by(2).collect();
-        times.sort_by(f64::total_cmp);
-        let at = |percent: usize| times[(times.len() - 1) * percent / 100];
-        println!("{} wakes, {when}: p50 {} ms, p99 {} ms, max {} ms", times.len(), at(50), at(99), at(100));
-        assert!(at(100) < 1000.0, "a wake took {} ms", at(100));
-    }
-    // The tunnels that were ready first may have napped once more.
-    assert!(lab.mon.logged("closed reason=inactive") >= TUNNELS * NAPS);
-    assert_eq!(lab.fri.endpoints().len(), TUNNELS);
-}
-
-/// Writes service and configurations of the tunnel with this number.
-fn one_of_many(lab: &Lab, number: usize) {
-    let port = 2000 + number;
-    lab.mon.write(
-        &format!("/etc/xinetd.d/many{number}"),
-        &format!(
-            "service many{number}
-{{
- type = UNLISTED
- port = {port}
- disable = no
- socket_type = dgram
- protocol = udp
- wait = yes
- cps = 0 0
- user = root
- server = /usr/sbin/naptun
- server_args = --inetd --cd /etc/naptun --config mon{number}.conf
-}}
-"
-        ),
-    );
-    let conf = |rest: &str| format!("secret static.key\ndev tun{number}\nverb 3\n{rest}");
-    lab.mon.write(
-        &format!("/etc/naptun/mon{number}.conf"),
-        &conf(&format!("inactive 1\nifconfig 10.9.{number}.1 10.9.{number}.2\n")),
-    );
-    lab.fri.write(
-        &format!("/etc/naptun/fri{number}.conf"),
-        &conf(&format!("remote mon {port}\nlport {port}\nifconfig 10.9.{number}.2 10.9.{number}.1\n")),
-    );
 }
 
 #[test]
