@@ -1,8 +1,10 @@
 //! Which addresses carry the tunnel, which it carries, and what happens when they change.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod figures;
 mod lab;
 
+use figures::figure;
 use lab::tun::{CALLER, UP, answers, call, tun_lab};
 use lab::{Lab, SOON, eventually};
 
@@ -84,23 +86,121 @@ fn move_fri(lab: &Lab, address: &str) {
     ));
 }
 
+/// Who holds mon's port, and what of its service file makes it so.
+#[derive(Clone, Copy, Debug)]
+enum Holder {
+    /// One socket of both versions: IPv4 peers are mapped.
+    Xinetd,
+    /// An IPv4 socket.
+    XinetdIpv4,
+    /// An IPv6 socket.
+    XinetdIpv6,
+    /// One socket for each version.
+    Inetd,
+    /// The listener itself, one socket of both versions.
+    Own,
+}
+
+impl Holder {
+    const ALL: [Self; 5] = [Self::Xinetd, Self::XinetdIpv4, Self::XinetdIpv6, Self::Inetd, Self::Own];
+
+    fn takes(self, address: &str) -> bool {
+        match self {
+            Self::XinetdIpv4 => !address.contains(':'),
+            Self::XinetdIpv6 => address.contains(':'),
+            Self::Xinetd | Self::Inetd | Self::Own => true,
+        }
+    }
+
+    fn start(self, lab: &Lab) {
+        let service = |flags: &str| {
+            lab.mon.sh(&format!("sed -i '/server_args/a flags = {flags}' /etc/xinetd.d/timbuktu-srv1"));
+            lab.mon.xinetd();
+        };
+        match self {
+            Self::Xinetd => lab.mon.xinetd(),
+            Self::XinetdIpv4 => service("IPv4"),
+            Self::XinetdIpv6 => service("IPv6"),
+            Self::Inetd => lab.mon.inetd(),
+            Self::Own => {
+                let words =
+                    ["naptun", "--port", "1417", "--cd", "/etc/naptun", "--config", "tun-mon-fri.conf"];
+                lab.mon.ok(&[&words[..], &["--daemon"]].concat());
+            }
+        }
+    }
+}
+
+/// Three addresses of each version: two on the interface that leads to the caller, one on another that does too, and
+/// those of an inner interface, which are reached through the first.
+const CALLED: [&str; 8] = [
+    "192.0.2.1",
+    "192.0.2.7",
+    "203.0.113.1",
+    "192.168.1.1",
+    "2001:db8:1::1",
+    "2001:db8:1::7",
+    "2001:db8:3::1",
+    "fd00:1::1",
+];
+
 #[test]
 fn the_answer_comes_from_the_address_that_was_called() {
-    let Some(lab) = tun_lab("multi", "") else { return };
-    lab.mon.ok(&["ip", "address", "add", "192.0.2.7/24", "dev", "eth0"]);
-    lab.mon.ok(&["ip", "address", "add", "2001:db8:1::7/64", "dev", "eth0", "nodad"]);
-    for (remote, shown) in [
-        ("192.0.2.7", "192.0.2.7:1417"),
-        ("2001:db8:1::7", "[2001:db8:1::7]:1417"),
-        ("192.0.2.1", "192.0.2.1:1417"),
-        ("2001:db8:1::1", "[2001:db8:1::1]:1417"),
-    ] {
-        aim(&lab, remote);
-        call(&lab.fri, &[]);
-        assert_eq!(lab.fri.ping("10.8.0.1", 2).lost(), 0, "{remote}");
-        assert_eq!(lab.mon.ping("10.8.0.2", 1).lost(), 0, "{remote}");
-        lab.fri.wait_for_log(&format!("peer authenticated peer={shown}"), SOON);
-        lab::tun::stop(&lab.fri);
+    let mut calls = 0;
+    let mut datagrams = 0;
+    for holder in Holder::ALL {
+        let Some(lab) = Lab::new("multi") else { return };
+        second_way(&lab);
+        holder.start(&lab);
+        for address in CALLED.into_iter().filter(|address| holder.takes(address)) {
+            aim(&lab, address);
+            let version = if address.contains(':') { "ip6" } else { "ip" };
+            lab.fri.sh(&format!(
+                "nft flush ruleset
+                 nft add table inet from
+                 nft add chain inet from in '{{ type filter hook input priority 0; }}'
+                 nft add rule inet from in udp sport 1417 {version} saddr {address} counter comment right
+                 nft add rule inet from in udp sport 1417 {version} saddr != {address} counter drop comment wrong"
+            ));
+            call(&lab.fri, &[]);
+            assert_eq!(lab.fri.ping("10.8.0.1", 2).lost(), 0, "{holder:?} {address}");
+            assert_eq!(lab.mon.ping("10.8.0.2", 1).lost(), 0, "{holder:?} {address}");
+            lab::tun::stop(&lab.fri);
+            let [right, wrong] = ["right", "wrong"].map(|rule| counted(&lab, rule));
+            assert!(right >= 3 && wrong == 0, "{holder:?} {address}: {right} right, {wrong} wrong");
+            assert_eq!(lab.fri.logged("peer moved"), 0, "{holder:?} {address}");
+            calls += 1;
+            datagrams += right;
+        }
     }
-    assert_eq!(lab.fri.logged("peer moved"), 0);
+    figure(
+        30,
+        &format!(
+            "{calls} calls of 8 addresses on 3 interfaces, IPv4, IPv6 and mapped, 5 kinds of socket: {datagrams} datagrams came back from the address that was called, 0 from another"
+        ),
+    );
+}
+
+/// What a rule of fri's filter has counted.
+fn counted(lab: &Lab, comment: &str) -> u64 {
+    let rules = lab.fri.sh("nft list chain inet from in");
+    let rule = rules.lines().find(|line| line.contains(&format!("comment \"{comment}\""))).expect("the rule");
+    let (_, count) = rule.split_once("counter packets ").expect("a counter");
+    count.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// Gives mon more addresses, and another interface toward the router.
+fn second_way(lab: &Lab) {
+    lab.net.sh(&format!(
+        "ip link add mon2 type veth peer name eth3 netns /proc/{}/ns/net
+         ip address add 203.0.113.254/24 dev mon2; ip address add 2001:db8:3::fe/64 dev mon2 nodad; ip link set mon2 up
+         ip route add 192.168.1.0/24 via 192.0.2.1; ip route add fd00:1::/64 via 2001:db8:1::1",
+        std::fs::read_to_string(lab.dir().join("mon.pid")).unwrap().trim()
+    ));
+    lab.mon.sh(
+        "ip address add 192.0.2.7/24 dev eth0; ip address add 2001:db8:1::7/64 dev eth0 nodad
+         ip address add 203.0.113.1/24 dev eth3; ip address add 2001:db8:3::1/64 dev eth3 nodad; ip link set eth3 up",
+    );
+    // A route into the tunnel for what the tunnel is called at would be a loop.
+    lab.fri.sh(&format!("sed -i '/^route /d' {CALLER}"));
 }
