@@ -14,7 +14,7 @@ use crate::config::check_cd;
 use crate::config::grammar::{self, Statement};
 use crate::config::problem::{Place, shown};
 use crate::config::table;
-use crate::error::Exit;
+use crate::error::{Exit, one_line};
 
 /// Flags without a value.
 const SWITCHES: &[&str] = &["float", "nobind"];
@@ -258,7 +258,7 @@ impl Args {
             _ => join(&words)?,
         };
         let joined: Vec<&str> = joined.iter().map(String::as_str).collect();
-        Self::from_args(&["naptun"], &joined).map_err(early)?.request()
+        Self::from_args(&["naptun"], &joined).map_err(|exit| early(&exit, &joined))?.request()
     }
 
     fn request(self) -> Result<Parsed, Early> {
@@ -430,8 +430,10 @@ fn statement(words: impl IntoIterator<Item = String>) -> Statement {
     Statement { words: words.into_iter().collect(), inline: None, place: Place::command_line() }
 }
 
-fn early(exit: argh::EarlyExit) -> Early {
-    let text = format!("{}\n", exit.output.trim_end());
+/// argh repeats words as they are; the line ends between its own lines must stay.
+fn early(exit: &argh::EarlyExit, words: &[&str]) -> Early {
+    let lines = words.iter().fold(exit.output.clone(), |text, word| text.replace(word, &one_line(word)));
+    let text = format!("{}\n", lines.trim_end());
     Early { text, exit: if exit.status.is_ok() { Exit::Ok } else { Exit::Usage } }
 }
 

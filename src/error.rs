@@ -72,15 +72,39 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.act, self.cause)?;
-        match &self.advice {
-            Some(advice) => write!(f, "; {advice}"),
-            None => Ok(()),
-        }
+        let advice = self.advice.as_ref().map_or_else(String::new, |advice| format!("; {advice}"));
+        f.write_str(&one_line(&format!("{}: {}{advice}", self.act, self.cause)))
     }
 }
 
 impl std::error::Error for Error {}
+
+/// Letters of one line; RFC 3164 promises 1024 bytes of a record, and some split what is longer than 8 KiB.
+const LONGEST: usize = 2000;
+
+/// `text` as one line that shows what is in it, whatever a name or a peer has put there: what controls a terminal, ends
+/// a line or turns the direction of letters is made visible, and what is too long is cut.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len().min(LONGEST));
+    for (count, letter) in text.chars().enumerate() {
+        if count == LONGEST {
+            line.push_str("...");
+            break;
+        }
+        if acts(letter) {
+            line.push_str(&format!("\\x{:02x}", u32::from(letter)));
+        } else {
+            line.push(letter);
+        }
+    }
+    line
+}
+
+/// Whether a letter does something instead of being seen (classes Cc, Zl, Zp and the marks of direction of Unicode).
+fn acts(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
 
 /// An I/O error without the number that std appends, in lower case: it stands in mid-sentence.
 fn plain_cause(cause: &str) -> String {
@@ -107,6 +131,16 @@ fn plain_cause(cause: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_stays_one_line_whatever_is_in_it() {
+        assert_eq!(one_line("peer\n<30>forged\x1b[2J"), "peer\\x0a<30>forged\\x1b[2J");
+        assert_eq!(one_line("a\u{2028}b\u{202e}c\u{85}"), "a\\x2028b\\x202ec\\x85");
+        assert_eq!(one_line("ä€😀 \\x0a"), "ä€😀 \\x0a");
+        assert_eq!(one_line(&"ä".repeat(3000)).chars().count(), LONGEST + 3);
+        let error = Error::new(Exit::Os, "read a\nb", "c\rd").advise("e\x07");
+        assert_eq!(error.to_string(), "read a\\x0ab: c\\x0dd; e\\x07");
+    }
 
     #[test]
     fn an_error_names_the_act_the_cause_and_the_advice() {

@@ -27,7 +27,7 @@ use crate::cli::{Args, Parsed};
 use crate::config::key::Aside;
 use crate::config::settings::Settings;
 use crate::config::{Loaded, key};
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result, one_line};
 use crate::interface::Plan;
 use crate::launch::Launch;
 use crate::log::{MILESTONE, Target};
@@ -94,7 +94,7 @@ fn command(arguments: &[OsString], inherited: Inherited, told: &Told) -> std::re
         Parsed::GenKey { file } => generate_key(file, told).map_err(|error| told.failure(&error)),
         Parsed::Check { cd, files } => {
             let (lines, exit) = config::check::check(cd.as_deref(), &files);
-            told.text(&lines.iter().map(|line| format!("{line}\n")).collect::<String>());
+            told.text(&lines.iter().map(|line| format!("{}\n", one_line(line))).collect::<String>());
             Ok(exit)
         }
         Parsed::Run { cd, statements } => {

@@ -4,7 +4,6 @@
 //! anew for each line. So a syslogd that was restarted is found again, and one that does not read never stalls the
 //! pump. The crate writes UTC where RFC 3164 wants local time; that is put right here as well.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::net::UnixDatagram;
@@ -14,7 +13,7 @@ use std::sync::{Mutex, OnceLock};
 use log::{Level, LevelFilter, Metadata, Record};
 use syslog::{Facility, Formatter3164, LogFormat as _, Severity};
 
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result, one_line};
 use crate::os::clock;
 
 /// Target of the few lines that `verb 1` shows too: wrappers wait for them.
@@ -179,7 +178,7 @@ impl Inner {
         }
         self.last_place = place;
         if self.mute == 0 || self.repeated < self.mute {
-            self.write(record.level(), &escape(&record.args().to_string()));
+            self.write(record.level(), &one_line(&record.args().to_string()));
         }
     }
 
@@ -264,27 +263,9 @@ fn record(program: &str, level: Level, text: &str) -> Vec<u8> {
     record
 }
 
-/// Control characters made visible: a line stays one line, whatever a name or a peer puts into it.
-fn escape(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if letter.is_control() {
-            let _ = write!(line, "\\x{:02x}", u32::from(letter));
-        } else {
-            line.push(letter);
-        }
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_stays_one_line_whatever_is_in_it() {
-        assert_eq!(escape("peer\n<30>forged\x1b[2J"), "peer\\x0a<30>forged\\x1b[2J");
-    }
 
     #[test]
     fn a_line_from_within_a_line_is_dropped_and_does_not_hang() {

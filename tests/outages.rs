@@ -251,7 +251,7 @@ fn sends_that_the_kernel_refuses_are_not_repeated_without_end() {
         ("EINVAL", libc::EINVAL),
     ];
     let mut words = Vec::new();
-    for (name, error) in REFUSED {
+    for (name, error) in REFUSED.into_iter().take(by_length(1, 4)) {
         let Some(lab) = tun_lab("refused", "") else { return };
         let library = format!("{}/refuse.so", lab.dir().display());
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/refuse.c");

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, one_line};
 
 /// Words longer than this many characters are cut in messages.
 const SHOWN: usize = 48;
@@ -112,11 +112,9 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.subject(), self.fault.cause)?;
-        if self.fault.expected.is_empty() {
-            return Ok(());
-        }
-        write!(f, "; {}", self.fault.expected)
+        let separator = if self.fault.expected.is_empty() { "" } else { "; " };
+        let Fault { cause, expected, .. } = &self.fault;
+        f.write_str(&one_line(&format!("{}: {cause}{separator}{expected}", self.subject())))
     }
 }
 
