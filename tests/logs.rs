@@ -1,8 +1,10 @@
 //! What is said, where, and how often.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod figures;
 mod lab;
 
+use figures::{by_length, figure};
 use lab::tun::{CALLER, UP, answers, call, caller, napping, quiet_lab, rubbish, stop, tun_lab};
 use lab::{Host, SOON, eventually};
 use std::io::Read;
@@ -114,6 +116,78 @@ fn a_syslogd_that_is_restarted_absent_or_stuck_neither_loses_the_log_for_ever_no
         lab.fri.logged("log_lines_lost=") > 1
     });
     assert_eq!(lab.fri.endpoints()[0].pid(), process);
+}
+
+/// The longest that the kernel took for one line to syslog, and how many lines there were; of some attempts the best,
+/// for what takes long on a busy machine is not the log.
+fn longest_line(host: &Host, attempts: usize) -> (Duration, usize) {
+    let process = host.endpoints()[0].pid();
+    let attempt = |_| {
+        let strace =
+            ["strace", "-qq", "-T", "-e", "trace=sendto", "-o", "/run/sendto", "-p", &process.to_string()];
+        let mut tracer = host.spawn(&strace);
+        eventually("strace watches", SOON, || {
+            host.read(&format!("/proc/{process}/status"))
+                .lines()
+                .any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"))
+        });
+        host.sh(&format!("for i in $(seq {LINES}); do kill -USR2 {process}; sleep 0.005; done"));
+        host.kill("INT", host.processes("strace")[0].pid());
+        tracer.0.wait().unwrap();
+        let trace = host.read("/run/sendto");
+        let times = trace.lines().filter(|line| line.contains("/dev/log")).filter_map(|line| {
+            let seconds: f64 = line.rsplit_once('<')?.1.trim_end_matches('>').parse().ok()?;
+            Some(Duration::from_secs_f64(seconds))
+        });
+        let times: Vec<Duration> = times.collect();
+        (times.iter().max().copied().unwrap_or(Duration::MAX), times.len())
+    };
+    // More attempts than that only while there was no quiet one.
+    let quiet = |tried: &[(Duration, usize)]| tried.iter().any(|it| it.0 < STALL);
+    let mut tried: Vec<_> = (0..attempts).map(&attempt).collect();
+    while !quiet(&tried) && tried.len() < 30 {
+        tried.push(attempt(0));
+    }
+    (tried.iter().map(|it| it.0).min().unwrap(), tried.iter().map(|it| it.1).sum())
+}
+
+/// Lines of one attempt.
+const LINES: usize = 25;
+
+/// What a line may take.
+const STALL: Duration = Duration::from_millis(1);
+
+#[test]
+fn a_line_stalls_the_tunnel_for_less_than_a_millisecond_whatever_syslogd_does() {
+    let Some(lab) = tun_lab("stall", "") else { return };
+    call(&lab.fri, &[]);
+    assert!(answers(&lab.fri, "10.8.0.1"));
+    let fri = &lab.fri;
+    let syslogd = fri.processes("busybox")[0].pid();
+    let command = fri.sh(&format!("tr '\\0' ' ' </proc/{syslogd}/cmdline"));
+    let attempts = by_length(3, 10);
+    let healthy = longest_line(fri, attempts);
+
+    fri.kill("STOP", syslogd);
+    // More lines than its socket holds (net.unix.max_dgram_qlen).
+    longest_line(fri, 2);
+    let stuck = longest_line(fri, attempts);
+    fri.kill("KILL", syslogd);
+    eventually("syslogd is gone", SOON, || fri.processes("busybox").is_empty());
+    let absent = longest_line(fri, attempts);
+    fri.sh(&format!("rm /dev/log; {command} </dev/null >/dev/null 2>&1 &"));
+    eventually("there is another", SOON, || fri.run(&["test", "-S", "/dev/log"]).status.success());
+    let restarted = longest_line(fri, attempts);
+    assert_eq!(fri.ping("10.8.0.1", 5).lost(), 0);
+
+    let states = [("healthy", healthy), ("blocked", stuck), ("absent", absent), ("restarted", restarted)];
+    let words =
+        states.map(|(state, (longest, lines))| format!("{state} {} us of {lines}", longest.as_micros()));
+    figure(23, &format!("longest line to syslog, in the kernel: {}", words.join(", ")));
+    for (state, (longest, lines)) in states {
+        assert!(lines >= LINES / 2, "{state}: {lines} lines");
+        assert!(longest < STALL, "{state}: {longest:?}");
+    }
 }
 
 #[test]
