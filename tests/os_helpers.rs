@@ -273,8 +273,21 @@ fn a_script_that_others_could_have_put_there_is_refused() {
     assert!(cause("good").ends_with("belongs to user 1"));
     chown(path("good"), Some(0), None).unwrap();
     mode("", 0o777);
-    assert!(cause("good").ends_with("others may replace it"), "{}", cause("good"));
+    assert!(cause("good").contains("others may replace it: they may write /"), "{}", cause("good"));
     mode("", 0o700);
+    std::fs::create_dir_all(path("above/below")).unwrap();
+    place.script("above/below/deep", "");
+    assert!(script::locate(&path("above/below/deep")).is_ok());
+    mode("above", 0o777);
+    assert!(cause("above/below/deep").ends_with("/above"), "{}", cause("above/below/deep"));
+    mode("above", 0o1777);
+    assert!(
+        script::locate(&path("above/below/deep")).is_ok(),
+        "nobody else may rename what is in a sticky one"
+    );
+    mode("above", 0o755);
+    chown(path("above"), Some(1), None).unwrap();
+    assert!(cause("above/below/deep").ends_with("/above"), "its owner may");
     assert!(cause("missing").ends_with("no such file or directory"));
     std::fs::create_dir(path("directory")).unwrap();
     assert!(cause("directory").ends_with("is not a file"));

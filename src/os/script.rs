@@ -35,8 +35,8 @@ pub enum Ended {
 /// name in the current directory or else in [`PATH`].
 ///
 /// Refuses what somebody other than root (or the user that we are) could have put there, since it runs with all our
-/// privileges: a file that others own or may write, one in a directory that anybody may write, and a symbolic
-/// link outside the directories of [`PATH`].
+/// privileges: a file that others own or may write, one below a directory that others own or may write (but for a sticky
+/// one), and a symbolic link outside the directories of [`PATH`].
 pub fn locate(word: &str) -> Result<PathBuf> {
     let act = || format!("run {word}");
     let system = || PATH.split(':').map(|directory| Path::new(directory).join(word));
@@ -87,11 +87,16 @@ fn trusted(path: &Path) -> std::result::Result<(), String> {
     if loose(&file) {
         return Err("others may write it".into());
     }
-    let directory = directory.metadata().map_err(plain)?;
-    match loose(&directory) && directory.mode() & libc::S_ISVTX == 0 {
-        true => Err("others may replace it".into()),
-        false => Ok(()),
+    // Whoever may rename any directory above it can put another one there between this look and the run.
+    let real = directory.canonicalize().map_err(plain)?;
+    for above in real.ancestors() {
+        let meta = above.metadata().map_err(plain)?;
+        let foreign = meta.uid() != 0 && meta.uid() != nix::unistd::geteuid().as_raw();
+        if foreign || loose(&meta) && meta.mode() & libc::S_ISVTX == 0 {
+            return Err(format!("others may replace it: they may write {}", above.display()));
+        }
     }
+    Ok(())
 }
 
 /// Whether somebody other than the owner and root's group may write.
