@@ -200,7 +200,7 @@ static WORKS: &[(&str, &str, Apply, &str)] = &[
     ("route-ipv6-gateway", "address", routes::route_ipv6_gateway, "the gateway of route-ipv6 on tap, if not the peer"),
     ("route-metric", "metric", routes::route_metric, "the metric of routes that have none"),
     ("route-noexec", "", route_noexec, "leave the routes to the up script"),
-    ("up", "command", script::up, "runs when the device is up, before routes. The file: executable, owned by root or the caller, writable by nobody else"),
+    ("up", "command", script::up, "runs when the device is up, before routes. The file: executable, owned by root or the caller, writable by nobody else; the same goes for the directories above it"),
     ("down", "command", script::down, "runs when the device goes; the same conditions"),
     ("up-restart", "", up_restart, "accepted, without effect: the device stays through every restart of the session, so the scripts run once"),
     ("script-security", "level [method]", script::script_security, "2 or 3 allow scripts, 0 and 1 forbid them; without it they run, with a notice"),
