@@ -180,23 +180,21 @@ impl Way {
         assert_eq!((pump.field("NoNewPrivs"), pump.field("Seccomp")), ("1", "2"), "{name}");
         let state = host.sh("ls /var/lib/naptun/*").trim().to_owned();
         let mut expected: Vec<&str> = vec!["eventpoll", "signalfd", "tun", "udp", state.as_str()];
-        let foreground = if listens { self.listener == Listener::Own } else { !self.daemon };
-        let files = self.more.contains("log ");
-        match foreground {
-            true => expected.extend(["/dev/null", "pipe", "pipe"]),
+        let is = |listener| listens && self.listener == listener;
+        let foreground = if listens { is(Listener::Own) } else { !self.daemon };
+        expected.extend(if foreground || is(Listener::Systemd) {
+            ["/dev/null", "pipe", "pipe"]
+        } else if is(Listener::Daemon) {
             // Under Landlock there is no /dev/null to open: a pipe that nobody writes to takes its place.
-            false if listens && self.listener == Listener::Daemon => expected.extend(["pipe"; 3]),
-            false if listens && self.listener == Listener::Systemd => {
-                expected.extend(["/dev/null", "pipe", "pipe", "unix"])
-            }
-            false => expected.extend(["/dev/null"; 3]),
-        }
+            ["pipe"; 3]
+        } else {
+            ["/dev/null"; 3]
+        });
         // The second one throws away what is queued if nobody can serve it.
-        let woken = listens && [Listener::Xinetd, Listener::Inetd].contains(&self.listener);
-        expected.extend(woken.then_some("udp"));
-        if files {
+        expected.extend((is(Listener::Xinetd) || is(Listener::Inetd)).then_some("udp"));
+        if self.more.contains("log ") {
             expected.extend(["/run/log", "/run/status"]);
-        } else if !foreground && !(listens && self.listener == Listener::Systemd) {
+        } else if !foreground {
             // Syslog.
             expected.push("unix");
         }
