@@ -114,7 +114,7 @@ impl World {
         let (log_file, verbose) = (variation.more.contains("log-append"), !variation.more.contains("verb 5"));
         Some(Self {
             lab,
-            caller: caller,
+            caller,
             target,
             device,
             log_file,
