@@ -293,7 +293,7 @@ fn too_few_descriptors_are_told_and_do_not_make_a_super_server_spin() {
             most = most.max(share);
             let up = answers(&lab.fri, "10.8.0.1");
             worked += usize::from(up);
-            told += usize::from(!up && lab.mon.logged("too many open files") > 0);
+            told += usize::from(!up && lab.mon.logged("daemon.err naptun[") > 0);
         }
     }
     figure(

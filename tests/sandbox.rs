@@ -112,16 +112,7 @@ impl World {
         let caller = lab.fri.spawn(&[&words[..], &["--syslog"]].concat());
         eventually("the tunnel is up", SOON, || answers(&lab.fri, target));
         let (log_file, verbose) = (variation.more.contains("log-append"), !variation.more.contains("verb 5"));
-        Some(Self {
-            lab,
-            caller,
-            target,
-            device,
-            log_file,
-            verbose,
-            carried: 0.into(),
-            killed: 0.into(),
-        })
+        Some(Self { lab, caller, target, device, log_file, verbose, carried: 0.into(), killed: 0.into() })
     }
 
     /// Streams of TCP both ways, small datagrams, pings without a pause.
