@@ -123,7 +123,11 @@ pub fn timers(settings: &Settings) -> Timers {
     });
     let default = Timers::default();
     let retry_most = settings.connect_retry.unwrap_or(default.retry_most);
-    Timers { ping: settings.ping, ping_timeout, retry_most, ..default }
+    let rekey_after = settings.reneg_sec.unwrap_or(default.rekey_after);
+    // The grace shrinks along. Keys still live as long as the peer's do: it may have another `reneg-sec`.
+    let grace = default.rekey_grace.as_secs_f64() / default.rekey_after.as_secs_f64();
+    let rekey_grace = rekey_after.mul_f64(grace);
+    Timers { ping: settings.ping, ping_timeout, retry_most, rekey_after, rekey_grace, ..default }
 }
 
 /// What the tunnel does beside moving packets.

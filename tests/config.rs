@@ -16,6 +16,7 @@ use naptun::config::settings::*;
 use naptun::config::table::{self, Standing};
 use naptun::config::{Loaded, check_cd, load, resolve};
 use naptun::error::Exit;
+use naptun::prepare;
 use proptest::prelude::*;
 
 /// A directory of its own for one test, removed at its end.
@@ -125,6 +126,7 @@ const EXAMPLES: &[Example] = &[
     ("float", "float", |s| s.float, &["float yes"]),
     ("resolv-retry", "resolv-retry 60", |s| s.resolv_retry == Some(seconds(60)), &["resolv-retry", "resolv-retry never", "resolv-retry -1"]),
     ("connect-retry", "connect-retry 5 60", |s| s.connect_retry == Some(seconds(60)), &["connect-retry 0", "connect-retry 5 4", "connect-retry"]),
+    ("reneg-sec", "reneg-sec 60 30", |s| s.reneg_sec == Some(seconds(60)), &["reneg-sec", "reneg-sec -1", "reneg-sec 10s", "reneg-sec 60 x", "reneg-sec 10 10 10"]),
     ("sndbuf", "sndbuf 393216", |s| s.sndbuf == Some(393_216), &["sndbuf", "sndbuf 1k", "sndbuf 2147483648"]),
     ("rcvbuf", "rcvbuf 393216", |s| s.rcvbuf == Some(393_216), &["rcvbuf", "rcvbuf -1"]),
     ("mark", "mark 0x2A", |s| s.mark == Some(42), &["mark", "mark 0x", "mark 0x+1", "mark 4294967296", "mark 0x100000000", "mark 1f"]),
@@ -272,6 +274,27 @@ fn nothing_said_means_the_documented_defaults() {
     assert_eq!(dir.with("sndbuf 0").unwrap().sndbuf, None);
     assert_eq!(dir.with("rcvbuf 0").unwrap().rcvbuf, None);
     assert_eq!(dir.with("mssfix 0").unwrap().mssfix, Mssfix::Off);
+    for longer in ["reneg-sec 0", "reneg-sec 120", "reneg-sec 3600", "reneg-sec 60\nreneg-sec 0"] {
+        assert_eq!(dir.with(longer).unwrap().reneg_sec, None, "{longer}");
+    }
+    assert_eq!(dir.with("reneg-sec 1").unwrap().reneg_sec, Some(seconds(10)));
+}
+
+#[test]
+fn reneg_sec_shortens_the_life_of_keys_and_never_lengthens_it() {
+    let dir = Dir::new("reneg");
+    for (text, initiator, responder) in [
+        ("", 120_000, 145_000),
+        ("reneg-sec 3600", 120_000, 145_000),
+        ("reneg-sec 0", 120_000, 145_000),
+        ("reneg-sec 60", 60_000, 72_500),
+        ("reneg-sec 12", 12_000, 14_500),
+    ] {
+        let timers = prepare::timers(&dir.with(text).unwrap());
+        let ages = [timers.rekey_after, timers.rekey_after + timers.rekey_grace];
+        assert_eq!(ages.map(|age| age.as_millis()), [initiator, responder], "{text}");
+        assert_eq!(timers.expire_after, seconds(180), "{text}: the peer may have no reneg-sec");
+    }
 }
 
 #[test]

@@ -186,6 +186,7 @@ fn defaults() -> Settings {
         inactive: None,
         ping: None,
         ping_timeout: None,
+        reneg_sec: None,
         connect_retry: None,
         notices: Vec::new(),
     }

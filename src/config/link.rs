@@ -1,5 +1,7 @@
 //! Directives of the outer side: whom to call, from where, over what.
 
+use std::time::Duration;
+
 use super::draft::{DEFAULT_PORT, Draft, RemoteLine};
 use super::grammar::Statement;
 use super::problem::Fault;
@@ -10,6 +12,12 @@ type Applied = Result<(), Fault>;
 
 /// The longest time-out that OpenVPN's newest release accepts: a day.
 const DAY: u64 = 86_400;
+
+/// Keys are replaced at no smaller age: a handshake may take a few seconds.
+const RENEG_LEAST: Duration = Duration::from_secs(10);
+
+/// When keys are replaced if nothing is said.
+const RENEG_MOST: Duration = Duration::from_secs(120);
 
 pub(super) fn remote(draft: &mut Draft, statement: &Statement) -> Applied {
     let host = value::host(statement.param(1).unwrap_or_default())?;
@@ -101,6 +109,16 @@ pub(super) fn mssfix(draft: &mut Draft, statement: &Statement) -> Applied {
             )
         }
     };
+    Ok(())
+}
+
+/// Never longer than the protocol lets keys live, whatever the file says.
+pub(super) fn reneg_sec(draft: &mut Draft, statement: &Statement) -> Applied {
+    let age = |word: &str| value::seconds(word, 0..=u64::from(u32::MAX));
+    statement.param(2).map(age).transpose()?;
+    let age = age(statement.param(1).unwrap_or_default())?;
+    let earlier = !age.is_zero() && age < RENEG_MOST;
+    draft.settings.reneg_sec = earlier.then_some(age.max(RENEG_LEAST));
     Ok(())
 }
 

@@ -109,6 +109,8 @@ pub struct Settings {
     pub ping: Option<Duration>,
     /// `ping-restart` or `ping-exit`: what to do after so long without an authenticated datagram.
     pub ping_timeout: Option<PingTimeout>,
+    /// `reneg-sec`: replace the keys at this age, if that is earlier than by default.
+    pub reneg_sec: Option<Duration>,
     /// `connect-retry n [max]`: the longest pause between two handshakes.
     pub connect_retry: Option<Duration>,
 
