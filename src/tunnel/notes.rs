@@ -168,10 +168,12 @@ impl Tunnel {
         }
     }
 
-    /// One line in ten seconds, and only if there is something new to say.
+    /// One line in ten seconds, and only if there is something new to say and no peer to hear it from.
     pub(super) fn note_waiting(&mut self, now: Time) {
         let rejects = self.counters.rejects.total();
-        if now >= self.notes.waiting_at + EVERY && rejects > self.notes.rejects {
+        if self.session.is_up(now) {
+            self.notes.rejects = rejects;
+        } else if now >= self.notes.waiting_at + EVERY && rejects > self.notes.rejects {
             self.notes.waiting_at = now;
             self.notes.rejects = rejects;
             log::info!("waiting for a peer {}", self.counters.rejects);
