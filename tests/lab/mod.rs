@@ -6,6 +6,9 @@
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub mod icmp;
+pub mod relay;
+pub mod transfer;
 pub mod tun;
 pub mod wire;
 
@@ -146,15 +149,21 @@ impl Host {
         assert!(started.status.success(), "lab {which}: {}", said(&started));
     }
 
-    /// A UDP socket on this host, bound to `address`, that the test itself holds. No call of it waits.
-    pub fn socket(&self, address: &str) -> UdpSocket {
+    /// Does something in the network of this host. A socket that is made there stays there, whoever uses it.
+    pub fn in_network<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         let network = fs::File::open(format!("/proc/{}/ns/net", self.pid)).expect("open a network");
-        let open = || {
+        let enter = || {
             setns(&network, CloneFlags::CLONE_NEWNET).expect("enter a network");
-            UdpSocket::bind((address, 0)).unwrap_or_else(|e| panic!("{}: bind {address}: {e}", self.name))
+            act()
         };
         // Only the thread goes there.
-        let socket = std::thread::scope(|scope| scope.spawn(open).join().expect("open a socket"));
+        std::thread::scope(|scope| scope.spawn(enter).join().expect("act in a network"))
+    }
+
+    /// A UDP socket on this host, bound to `address`, that the test itself holds. No call of it waits.
+    pub fn socket(&self, address: &str) -> UdpSocket {
+        let socket = self.in_network(|| UdpSocket::bind((address, 0)));
+        let socket = socket.unwrap_or_else(|e| panic!("{}: bind {address}: {e}", self.name));
         socket.set_nonblocking(true).expect("have a socket not wait");
         socket
     }
