@@ -9,12 +9,12 @@
 use std::ops::Range;
 
 use libfuzzer_sys::fuzz_target;
+use naptun::packet::coalesce::{Coalescer, Offer, Packet, Parts};
+use naptun::packet::segment::Burst;
+use naptun::packet::transport::{TCP, Transport};
+use naptun::packet::vnet::{Header, Sum};
+use naptun::packet::{Layer, checksum};
 use naptun_fuzz::layer;
-use naptun_fuzz::packet::coalesce::{Coalescer, Offer, Packet, Parts};
-use naptun_fuzz::packet::segment::Burst;
-use naptun_fuzz::packet::transport::{TCP, Transport};
-use naptun_fuzz::packet::vnet::{Header, Sum};
-use naptun_fuzz::packet::{Layer, checksum};
 
 const CHECKSUM: u8 = 3;
 const CONTINUES: u8 = 4;

@@ -5,11 +5,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use naptun::packet::Layer;
+use naptun::packet::segment::{Burst, HEADER_MAX, Segment};
+use naptun::packet::transport::Transport;
+use naptun::packet::vnet::Header;
 use naptun_fuzz::layer;
-use naptun_fuzz::packet::Layer;
-use naptun_fuzz::packet::segment::{Burst, HEADER_MAX, Segment};
-use naptun_fuzz::packet::transport::Transport;
-use naptun_fuzz::packet::vnet::Header;
 
 fuzz_target!(|input: &[u8]| {
     let _ = cut(input);

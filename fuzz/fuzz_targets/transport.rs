@@ -5,10 +5,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use naptun::packet::transport::Transport;
+use naptun::packet::vnet::Header;
+use naptun::packet::{Layer, chatter, checksum, inner, mss};
 use naptun_fuzz::layer;
-use naptun_fuzz::packet::transport::Transport;
-use naptun_fuzz::packet::vnet::Header;
-use naptun_fuzz::packet::{Layer, chatter, checksum, inner, mss};
 
 fuzz_target!(|input: &[u8]| {
     let _ = look(input);
