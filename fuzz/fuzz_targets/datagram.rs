@@ -27,7 +27,8 @@ fuzz_target!(|input: &[u8]| {
 fn run(mut input: Input) -> Option<()> {
     let mut talk = Talk::new(usize::from(input.byte()?) % DATAGRAMS, input.byte()?);
     let withheld = talk.live().err()?;
-    let also: Vec<Vec<u8>> = talk.flying.into_iter().map(|flight| flight.datagram).collect();
+    let flying = talk.flying.into_iter().map(|flight| flight.datagram);
+    let also: Vec<Vec<u8>> = flying.chain(talk.unspent).collect();
     let (now, [a, b]) = (talk.now, talk.ends);
     let mut end = if withheld.to == 0 { a } else { b };
     let before = end.state(now);
@@ -90,6 +91,8 @@ struct Talk {
     now: Time,
     flying: VecDeque<Flight>,
     history: Vec<Vec<u8>>,
+    /// Calls refused because they crossed another: they may be answered later.
+    unspent: Vec<Vec<u8>>,
     left: usize,
 }
 
@@ -103,8 +106,8 @@ impl Talk {
             End::new(ours, n, Record::default(), timers)
         };
         let ends = [end(0), end(1)];
-        let (flying, history) = (VecDeque::new(), Vec::new());
-        Self { ends, timers, now: START, flying, history, left: before }
+        let (flying, history, unspent) = (VecDeque::new(), Vec::new(), Vec::new());
+        Self { ends, timers, now: START, flying, history, unspent, left: before }
     }
 
     /// All that two ends do in a life: they call, one alone or both at once, send, wait, renew their keys, nap.
@@ -162,7 +165,10 @@ impl Talk {
                 return Err(Withheld { to, datagram });
             }
             self.left -= 1;
-            self.ends[to].open(self.now, 1 - to as u8, &datagram);
+            let (opened, _) = self.ends[to].open(self.now, 1 - to as u8, &datagram);
+            if opened == Opened::Rejected(Reject::Crossed) {
+                self.unspent.push(datagram);
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use super::grammar::Statement;
 use super::include::resolve_path;
 use super::problem::{Fault, Place, Problem};
 use super::settings::{Ciphers, DeviceType, Family, Host, Inactive, LogTarget, Mssfix, Secret, Settings};
+use crate::error::one_line;
 
 /// The port that OpenVPN's users expect; IANA's for openvpn.
 pub(super) const DEFAULT_PORT: u16 = 1194;
@@ -115,7 +116,7 @@ impl Draft {
 
     /// Something to tell the administrator about `directive`.
     pub(super) fn notice(&mut self, place: &Place, directive: &str, text: &str) {
-        self.settings.notices.push(format!("{place}: {directive}: {text}"));
+        self.settings.notices.push(one_line(&format!("{place}: {directive}: {text}")));
     }
 
     /// A problem where `directive` was last seen.

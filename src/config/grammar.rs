@@ -9,7 +9,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::problem::{Fault, MAX_PROBLEMS, Place, Problem, too_many};
+use super::problem::{Fault, MAX_PROBLEMS, Place, Problem, like_a_key, too_many};
 
 /// Bytes in a line, without its end.
 pub const MAX_LINE: usize = 256;
@@ -163,10 +163,10 @@ fn words_of(line: &str) -> Result<Vec<String>, Fault> {
     }
 }
 
-/// `name` of `<name>`.
+/// `name` of `<name>`. Messages repeat it, so a line of a key is none.
 fn inline_name(word: &str) -> Option<String> {
     let name = word.strip_prefix('<')?.strip_suffix('>')?;
-    (!name.is_empty() && !name.starts_with('/')).then(|| name.to_owned())
+    (!name.is_empty() && !name.starts_with('/') && !like_a_key(name)).then(|| name.to_owned())
 }
 
 /// The lines of a text, without their ends.

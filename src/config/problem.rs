@@ -6,6 +6,8 @@ use crate::error::{Error, Exit, one_line};
 
 /// Words longer than this many characters are cut in messages.
 const SHOWN: usize = 48;
+/// So many hexadecimal digits in a row may be a part of a key.
+const KEY_DIGITS: usize = 16;
 /// More problems than this are not collected: it is not a configuration.
 pub(super) const MAX_PROBLEMS: usize = 50;
 
@@ -135,15 +137,25 @@ pub(super) fn too_many(place: &Place) -> Problem {
 
 /// `word` for a message: quoted, cut, control characters escaped.
 ///
-/// A line of a key that was pasted into a configuration is not repeated: the message may go to a log that
-/// others read.
+/// A line of a key that was pasted into a configuration is not repeated, whatever stands around it: the message may go
+/// to a log that others read.
 pub fn shown(word: &str) -> String {
-    if word.len() >= 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return format!("({} hexadecimal digits, not shown)", word.len());
+    let digits = hexadecimal_run(word);
+    if digits >= KEY_DIGITS {
+        return format!("({digits} hexadecimal digits, not shown)");
     }
     let cut: String = word.chars().take(SHOWN).flat_map(char::escape_debug).collect();
     let more = if word.chars().nth(SHOWN).is_some() { "..." } else { "" };
     format!("\"{cut}{more}\"")
+}
+
+/// Whether `word` may be a line of a key, or hold one.
+pub(super) fn like_a_key(word: &str) -> bool {
+    hexadecimal_run(word) >= KEY_DIGITS
+}
+
+fn hexadecimal_run(word: &str) -> usize {
+    word.split(|letter: char| !letter.is_ascii_hexdigit()).map(str::len).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -172,6 +184,7 @@ mod tests {
     #[test]
     fn words_are_shown_without_key_material_and_control_characters() {
         assert_eq!(shown("0123456789abcdef0123456789abcdef"), "(32 hexadecimal digits, not shown)");
+        assert_eq!(shown("secret=0123456789abcdef!"), "(16 hexadecimal digits, not shown)");
         assert_eq!(shown("a\x1b[2J"), "\"a\\u{1b}[2J\"");
         assert_eq!(shown(&"x ".repeat(100)).len(), SHOWN + 5);
     }

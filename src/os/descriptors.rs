@@ -66,8 +66,8 @@ fn close_strays() {
 
 /// What cannot be served must not wake the next process at once, nor again and again.
 fn give_up() -> ! {
-    std::thread::sleep(GIVEN_UP);
     if let Kind::Internet(SockType::Datagram) = kind_of(io::stdin().as_fd()) {
+        std::thread::sleep(GIVEN_UP);
         super::udp::drain(io::stdin().as_fd());
     }
     std::process::exit(Exit::Os as i32)
