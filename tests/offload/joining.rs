@@ -277,3 +277,59 @@ fn the_burst_bit_does_not_join_what_has_another_kind_of_checksum() {
     }
     assert!(packets(&receiver.finish(), Layer::Ip) == [one, wrong, three]);
 }
+
+#[test]
+fn the_burst_bit_joins_where_both_checksums_are_partial_and_nowhere_else() {
+    let whole = Super { head: plain(false, false, true), payload: payload(200, 2), size: 100 };
+    let partial: Vec<_> = whole.cut().into_iter().map(|(packet, _)| packet).collect();
+    let kinds = [(partial, whole.head.partial()), (whole.segments(), Sum::Complete)];
+    for (first, second, writes) in [(0, 0, 1), (0, 1, 2), (1, 0, 2)] {
+        let mut receiver = Receiver::new(Layer::Ip, true);
+        receiver.take(&kinds[first].0[0], kinds[first].1, false);
+        receiver.take(&kinds[second].0[1], kinds[second].1, true);
+        assert_eq!(receiver.finish().len(), writes, "{first} {second}");
+    }
+}
+
+#[test]
+fn the_headers_of_a_packet_with_the_burst_bit_are_not_looked_at() {
+    let whole = Super { head: plain(false, false, true), payload: payload(200, 2), size: 100 };
+    let [(one, _), (mut two, _)] = <[_; 2]>::try_from(whole.cut()).unwrap();
+    two[whole.head.at() + 14] ^= 1;
+    for (continues, writes) in [(true, 1), (false, 2)] {
+        let mut receiver = Receiver::new(Layer::Ip, true);
+        receiver.take(&one, whole.head.partial(), false);
+        receiver.take(&two, whole.head.partial(), continues);
+        assert_eq!(receiver.finish().len(), writes, "another window");
+    }
+}
+
+#[test]
+fn a_checksum_that_the_other_kernel_has_verified_is_not_summed_again() {
+    for bits in 0..8 {
+        let head = plain(bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
+        let whole = Super { payload: payload(200, 2), size: 100, head };
+        for (sum, writes) in [(Sum::Verified, 1), (Sum::Complete, 2)] {
+            let mut receiver = Receiver::new(whole.head.layer(), true);
+            for mut packet in whole.segments() {
+                // What no packet from the other end would have: it shows whether somebody looks.
+                *packet.last_mut().unwrap() ^= 1;
+                receiver.take(&packet, sum, false);
+            }
+            assert_eq!(receiver.finish().len(), writes, "{:?}", whole.head);
+        }
+    }
+}
+
+#[test]
+fn flows_make_room_for_others_in_turn() {
+    let mut receiver = Receiver::new(Layer::Ip, true);
+    for flow in 0..10 {
+        let mut head = plain(false, false, true);
+        head.ports.0 = flow;
+        receiver.take(&head.packet(&payload(100, 2)), Sum::Complete, false);
+    }
+    let port = |written: &Written| u16::from_be_bytes([written.bytes[20], written.bytes[21]]);
+    let made_room: Vec<u16> = receiver.written.iter().map(port).collect();
+    assert_eq!(made_room, [1, 2, 3, 0, 4, 5]);
+}

@@ -52,7 +52,7 @@ impl Receiver {
         let packet = Packet { at, sum: offered, continues };
         for _ in 0..2 {
             match self.coalescer.offer(&self.buffer, &packet) {
-                Offer::Kept => return,
+                Offer::Kept => return assert!(!self.coalescer.is_empty()),
                 Offer::First(flow) => self.write(flow),
                 Offer::Alone => return self.write_alone(&packet),
             }
