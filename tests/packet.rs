@@ -137,6 +137,27 @@ fn a_packet_that_was_never_completed_does_not_mix_with_a_later_one_of_its_number
 }
 
 #[test]
+fn a_packet_waits_while_1023_other_pieces_arrive_and_not_while_1024_do() {
+    for (others, whole) in [(1023, true), (1024, false)] {
+        let mut joiner = Joiner::new(LONGEST);
+        let pieces = cut(7, &[1; 2000], 1400);
+        assert_eq!(joiner.join(&pieces[0]), Ok(None));
+        for id in 0..others {
+            // Whole by themselves: they take no room.
+            let [piece] = <[_; 1]>::try_from(cut(1000 + id, &[2; 9], 1400)).unwrap();
+            assert!(joiner.join(&piece).unwrap().is_some());
+        }
+        assert_eq!(joiner.join(&pieces[1]).unwrap().is_some(), whole, "{others} others");
+    }
+}
+
+#[test]
+fn the_inner_byte_has_four_bits() {
+    let known = (0..8).map(|bit| 1_u8 << bit).filter(|bit| naptun::packet::inner::KNOWN & bit != 0);
+    assert_eq!(known.collect::<Vec<_>>(), [0x01, 0x02, 0x04, 0x08]);
+}
+
+#[test]
 fn packets_given_up_make_room_for_new_ones() {
     let mut joiner = Joiner::new(LONGEST);
     for id in 0..100 {

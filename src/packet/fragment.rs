@@ -97,7 +97,7 @@ impl Joiner {
     fn slot_of(&mut self, id: u16, total: usize) -> &mut Slot {
         self.arrived = self.arrived.wrapping_add(1);
         let arrived = self.arrived;
-        let fresh = |slot: &Slot| arrived.wrapping_sub(slot.last) < STALE;
+        let fresh = |slot: &Slot| arrived.wrapping_sub(slot.last) <= STALE;
         let found = self
             .slots
             .iter()
