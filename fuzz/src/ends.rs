@@ -34,6 +34,7 @@ pub fn hello(instance: u64, listener: bool) -> Hello {
         refused: false,
         aeads: Aeads::AES_256_GCM.with(Aeads::CHACHA20_POLY1305),
         mtu: 1420,
+        passed: 0,
         instance,
         stamp: 0,
         ipv4: None,
