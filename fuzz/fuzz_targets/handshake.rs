@@ -22,6 +22,9 @@ const PEER: Addr = 9;
 
 const CALLED: u8 = 1;
 
+/// The peer is to say how long this datagram was.
+const ASK: u8 = 0x10;
+
 fuzz_target!(|input: &[u8]| {
     let mut input = Input(input);
     let _ = run(&mut input);
@@ -31,7 +34,7 @@ fn run(input: &mut Input) -> Option<()> {
     let [case, options] = input.array()?;
     let ours = peer::hello(input)?;
     let seen = u64::from_le_bytes(input.array()?);
-    let end = End::new(ours, 0, Record { sent: 0, seen }, Timers::default());
+    let end = End::new(ours, 0, Record { sent: 0, seen, instance: ours.instance }, Timers::default());
     match case & 3 {
         0 | 1 => first(end, options, input),
         2 => second(end, input),
@@ -66,7 +69,7 @@ fn first(mut end: End, options: u8, input: &mut Input) -> Option<()> {
     let expected = if !(154..=921).contains(&datagram.len()) || length != message.len() {
         Err(Reject::Unknown)
     } else {
-        judge_first(&end.ours, &payload, Some(stored.seen), attempts)
+        judge_first(&end.ours, &payload, stored.sent, Some(stored.seen), attempts)
     };
     let (opened, _) = end.open(now, PEER, &datagram);
     assert_eq!(opened, expected.map_or_else(Opened::Rejected, |_| Opened::Control));
@@ -95,9 +98,15 @@ fn first(mut end: End, options: u8, input: &mut Input) -> Option<()> {
 }
 
 /// What becomes of a first message with this payload. `seen` is none inside a session.
-fn judge_first(ours: &Hello, payload: &[u8], seen: Option<u64>, attempts: u8) -> Result<Hello, Reject> {
+fn judge_first(
+    ours: &Hello,
+    payload: &[u8],
+    sent: u64,
+    seen: Option<u64>,
+    attempts: u8,
+) -> Result<Hello, Reject> {
     let theirs = read(payload)?;
-    if theirs.instance == ours.instance || theirs.listener && ours.listener {
+    if theirs.instance == ours.instance && theirs.stamp <= sent || theirs.listener && ours.listener {
         return Err(Reject::Reflected);
     }
     if seen.is_some_and(|seen| theirs.stamp <= seen) {
@@ -187,9 +196,6 @@ fn judge_second(ours: &Hello, payload: &[u8]) -> Result<Hello, Reject> {
     if !one && !theirs.refused {
         return Err(Reject::Malformed);
     }
-    if theirs.instance == ours.instance {
-        return Err(Reject::Reflected);
-    }
     if theirs.refused || !fit(ours, &theirs) { Err(Reject::Mismatch) } else { Ok(theirs) }
 }
 
@@ -238,8 +244,8 @@ impl Inside {
         let text = input.bytes(length);
         let (opened, packet) = end.open(START, PEER, &seal(&mut self.epoch, inner, text));
         let expected = match (inner & 0x80, text) {
-            (0, _) => Opened::Packet(inner),
-            (_, [0 | 2, ..] | [1, 0 | 1, ..]) => Opened::Control,
+            (0, _) => Opened::Packet(inner & !ASK),
+            (_, [0 | 2, ..] | [1, 0 | 1, ..] | [5, _, _, ..]) => Opened::Control,
             // Overtaken by a bye.
             (_, [3, ..]) if self.asleep => Opened::Control,
             (_, [4, rest @ ..]) if rest.len() >= 112 => Opened::Rejected(Reject::Unknown),
@@ -247,7 +253,7 @@ impl Inside {
             _ => Opened::Rejected(Reject::Malformed),
         };
         assert_eq!(opened, expected, "{text:?}");
-        assert!(opened != Opened::Packet(inner) || packet == text);
+        assert!(!matches!(opened, Opened::Packet(_)) || packet == text);
         self.note(inner, text);
         for (path, datagram) in end.turn(START) {
             assert_eq!(path, PEER);
@@ -277,7 +283,7 @@ impl Inside {
         let expected = match payload.len() {
             _ if self.asleep => Ok(None),
             ..64 => Err(Reject::Malformed),
-            64 => judge_first(&end.ours, &payload, None, 0).map(Some),
+            64 => judge_first(&end.ours, &payload, end.stored.sent, None, 0).map(Some),
             // Cut off behind the first 64 bytes, it is no message any more.
             65.. => Err(Reject::Unknown),
         };
