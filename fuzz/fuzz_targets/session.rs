@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use naptun::protocol::session::Record;
-use naptun::protocol::{Aeads, Event, Farewell, Hello, Opened, Time, Timers};
+use naptun::protocol::{Aeads, Event, Farewell, HEAD, Hello, Opened, PathLimits, TAIL, Time, Timers};
 use naptun_fuzz::Input;
 use naptun_fuzz::ends::{Addr, End, START, hello};
 
@@ -55,7 +55,8 @@ struct World {
 }
 
 impl World {
-    /// Options: 1 both ends call, 2 one cipher, 4 pings, 8 the other end has the larger instance.
+    /// Options: 1 both ends call, 2 one cipher, 4 pings, 8 the other end has the larger instance, 16 the path is looked
+    /// at and some packets are long, 32 it is narrow.
     fn new(options: u8) -> Self {
         let ping = (options & 4 != 0).then_some(Duration::from_secs(2));
         let timers = Timers { ping, ping_timeout: ping.map(|ping| ping * 5), ..Timers::default() };
@@ -134,7 +135,7 @@ impl World {
     fn open(&mut self, flight: &Flight) {
         let (opened, packet) = self.ends[flight.to].open(self.now, flight.from, &flight.datagram);
         if let Opened::Packet(_) = opened {
-            let serial = u64::from_le_bytes(packet.try_into().expect("a packet of ours"));
+            let serial = u64::from_le_bytes(*packet.first_chunk().expect("a packet of ours"));
             assert!(self.delivered.insert(serial), "packet {serial} arrives twice");
         }
         self.turn(flight.to);
@@ -176,7 +177,11 @@ impl World {
     /// What the device holds is sealed, or called for.
     fn seal(&mut self, end: usize) {
         for serial in std::mem::take(&mut self.held[end]) {
-            match self.ends[end].seal(self.now, &serial.to_le_bytes()) {
+            let mut packet = serial.to_le_bytes().to_vec();
+            if let Some(most) = self.ends[end].session.longest_datagram().filter(|_| serial % 3 == 0) {
+                packet.resize(most - HEAD - TAIL, 7);
+            }
+            match self.ends[end].seal(self.now, &packet) {
                 Some((path, datagram)) => self.send(end, path, datagram),
                 None => self.held[end].push(serial),
             }
@@ -186,9 +191,14 @@ impl World {
         }
     }
 
-    /// A caller whom nobody answers calls where it was told to.
+    /// A caller whom nobody answers calls where it was told to. A new session has a path.
     fn call_again(&mut self, end: usize) {
         let events = std::mem::take(&mut self.ends[end].events);
+        if self.options & 16 != 0 && events.iter().any(|event| matches!(event, Event::Established { .. })) {
+            let limits = PathLimits { headers: 28, start: 1472, ceiling: 1472 };
+            let End { session, rng, .. } = &mut self.ends[end];
+            session.begin_path(self.now, limits, rng);
+        }
         if events.iter().any(|event| matches!(event, Event::Unanswered { .. })) {
             self.connect(end);
         }
@@ -199,7 +209,8 @@ impl World {
         let tag = flight.datagram.last_chunk::<16>().expect("a datagram of ours");
         assert!(self.tags.insert(*tag), "the same datagram is sent twice");
         self.history.push(flight.clone());
-        if path < 2 && usize::from(path) != end {
+        let passes = self.options & 32 == 0 || flight.datagram.len() <= 1280 - 28;
+        if passes && path < 2 && usize::from(path) != end {
             self.flights.push(flight);
         }
     }
