@@ -222,12 +222,11 @@ fn the_kernel_makes_bursts_no_longer_than_a_train() {
 
 /// The segment size that the first SYN on `host`'s eth0 announces, while `connect` is done.
 fn announced(host: &Host, connect: impl Fn()) -> String {
-    let dump = host.spawn(&["tcpdump", "-l", "-n", "-c", "1", "-i", "eth0", "tcp[13] & 2 != 0"]);
-    eventually("tcpdump listens", SOON, || {
+    let mut dump = host.spawn(&["tcpdump", "-l", "-n", "-c", "1", "-i", "eth0", "tcp[13] & 2 != 0"]);
+    eventually("tcpdump has seen one", SOON, || {
         connect();
-        !host.sh("pidof tcpdump || true").contains(char::is_numeric)
+        dump.0.try_wait().unwrap().is_some()
     });
-    let mut dump = dump;
     let mut line = String::new();
     std::io::Read::read_to_string(&mut dump.0.stdout.take().unwrap(), &mut line).unwrap();
     line.split_once("mss ").unwrap_or_else(|| panic!("{line}")).1.split([',', ']']).next().unwrap().to_owned()
