@@ -226,6 +226,14 @@ mod tests {
         assert_eq!(plausible(newest, newest - 16_384), Some(false));
         assert_eq!(plausible((1 << 60) - 1, 0), Some(false));
         assert_eq!(plausible(0, u64::MAX), None);
+        // Nobody seals under the first counter that is too high, but it can be written.
+        (theirs.window, ours.next) = (Window::default(), (1 << 60) - 1);
+        theirs.window.commit((1 << 60) - 1);
+        let mut datagram = datagram();
+        assert!(ours.seal(0, &mut datagram) && theirs.plausible(&datagram).is_some());
+        let flips: u64 = ((1 << 60) - 1) ^ (1 << 60);
+        datagram.iter_mut().zip(flips.to_le_bytes()).for_each(|(byte, flip)| *byte ^= flip);
+        assert_eq!(theirs.plausible(&datagram), None);
     }
 
     #[test]
