@@ -191,7 +191,8 @@ impl Way {
             ["/dev/null"; 3]
         });
         // The second one throws away what is queued if nobody can serve it.
-        expected.extend((is(Listener::Xinetd) || is(Listener::Inetd)).then_some("udp"));
+        let second = is(Listener::Xinetd) || is(Listener::Inetd) || is(Listener::Systemd);
+        expected.extend(second.then_some("udp"));
         if self.more.contains("log ") {
             expected.extend(["/run/log", "/run/status"]);
         } else if !foreground {
