@@ -842,6 +842,87 @@ fn a_call_that_was_overtaken_is_stale_and_one_that_was_refused_as_crossing_is_no
 }
 
 #[test]
+fn a_call_may_have_921_bytes_and_no_more() {
+    let secrets = Secrets::derive(&KEY);
+    for (length, taken) in [(154, true), (921, true), (922, false), (1400, false)] {
+        let mut rng = Rng::new(length as u64);
+        let (_, message) =
+            Initiation::write(Carriage::Envelope, &secrets, &Hello { stamp: 1, ..hello(5) }, &mut rng);
+        let datagram = envelope::seal(&secrets.envelopes[0], &message, length - 154, &mut rng);
+        assert_eq!(datagram.len(), length);
+        let opened = End::new(hello(6), 2, 1).open(NOW, 1, &datagram);
+        assert_eq!(
+            opened,
+            if taken { Opened::Control } else { Opened::Rejected(Reject::Unknown) },
+            "{length}"
+        );
+    }
+}
+
+#[test]
+fn the_peer_is_where_its_confirmation_came_from_not_its_call() {
+    let mut pair = Pair::new(44);
+    pair.call();
+    let first = one(pair.a.turn(NOW));
+    pair.b.open(NOW, 1, &first);
+    let answer = one(pair.b.turn(NOW));
+    pair.a.open(NOW, 2, &answer);
+    let confirmation = one(pair.a.turn(NOW));
+    pair.b.open(NOW, 5, &confirmation);
+    pair.b.turn(NOW);
+    assert!(matches!(pair.b.events[..], [(_, Event::Established { path: 5, .. })]), "{:?}", pair.b.events);
+    assert_eq!(pair.b.session.path(), Some(5));
+}
+
+#[test]
+fn a_bye_is_repeated_after_its_pause_and_says_what_it_is_for() {
+    for farewell in [Farewell::Nap, Farewell::Exit] {
+        let mut pair = Pair::live(45);
+        pair.a.session.close(NOW, farewell);
+        let bye = one(pair.a.turn(NOW));
+        // Others' deadlines come as well: it is not their business.
+        for (after, byes) in [(0, 0), (249, 0), (250, 1), (251, 0)] {
+            let moment = pair.a.moment(NOW + ms(after));
+            pair.a.session.on_deadline(&moment, &mut Rng::new(after));
+            assert_eq!(pair.a.act(NOW + ms(after)).len(), byes, "after {after} ms");
+        }
+        pair.b.events.clear();
+        assert_eq!(pair.b.open(NOW, 1, &bye), Opened::Control);
+        let answer = one(pair.b.turn(NOW));
+        assert!(matches!(pair.b.events[..], [(_, Event::Bye(told))] if told == farewell));
+        assert_eq!(pair.a.open(NOW + ms(260), 2, &answer), Opened::Control);
+        let moment = pair.a.moment(NOW + secs(1));
+        pair.a.session.on_deadline(&moment, &mut Rng::new(1));
+        assert!(pair.a.act(NOW + secs(1)).is_empty(), "it was answered");
+    }
+}
+
+#[test]
+fn a_rekey_under_way_ends_with_the_peers_bye() {
+    let mut pair = Pair::live(46);
+    pair.now += secs(140);
+    pair.a.seal(pair.now, b"its time has come").unwrap();
+    one(pair.a.turn(pair.now));
+    pair.b.session.close(pair.now, Farewell::Nap);
+    let bye = one(pair.b.turn(pair.now));
+    assert_eq!(pair.a.open(pair.now, 2, &bye), Opened::Control);
+    one(pair.a.turn(pair.now));
+    for second in 0..30 {
+        assert!(pair.a.turn(pair.now + secs(second)).is_empty(), "wakes who has gone, after {second} s");
+    }
+}
+
+#[test]
+fn who_starts_anew_does_not_wonder_at_the_silence_that_follows() {
+    let mut pair = Pair::live(47);
+    pair.a.seal(NOW, b"never answered").unwrap();
+    pair.a.session.restart();
+    pair.a.events.clear();
+    (0..60).for_each(|tenth| drop(pair.a.turn(NOW + ms(100 * tenth))));
+    assert!(!pair.a.events.iter().any(|(_, event)| *event == Event::Silent), "{:?}", pair.a.events);
+}
+
+#[test]
 fn the_record_is_stored_before_the_datagram_that_depends_on_it() {
     let mut pair = Pair::new(43);
     pair.call();

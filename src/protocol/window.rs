@@ -68,3 +68,32 @@ fn word(counter: u64) -> usize {
 fn bit(counter: u64) -> u64 {
     1 << (counter % 64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_is_new_when_it_comes_next_and_seen_for_as_long_as_the_window_reaches() {
+        let mut window = Window::default();
+        for newest in 0..4 * WINDOW {
+            assert!(window.check(newest) && window.commit(newest), "{newest} is new");
+            let oldest = (newest + 1).saturating_sub(WINDOW);
+            for counter in oldest..newest.min(oldest + 130) {
+                assert!(!window.check(counter), "{counter} is taken again after {newest}");
+            }
+        }
+    }
+
+    #[test]
+    fn all_that_was_sent_has_arrived_when_the_last_has_and_none_is_missing() {
+        let mut window = Window::default();
+        assert!(!window.complete_to(0));
+        window.commit(0);
+        assert!(window.complete_to(0) && !window.complete_to(1));
+        window.commit(2);
+        assert!(!window.complete_to(2));
+        window.commit(1);
+        assert!(window.complete_to(2) && !window.complete_to(3));
+    }
+}
