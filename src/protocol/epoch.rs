@@ -3,7 +3,7 @@
 //! `counter (8) XOR SipHash-2-4(header key, tag) | AEAD( inner byte | packet ) | tag (16)`
 //!
 //! What works with a key has a frame of its own (`inline(never)`), and leaves its copies where
-//! [`stack`](super::stack) is wiped.
+//! `stack` is wiped.
 
 use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use siphasher::sip::SipHasher24;

@@ -79,7 +79,7 @@ pub enum Event<P> {
 pub enum Opened {
     /// A packet for the device lies at `datagram[HEAD..datagram.len() - TAIL]`; this is its inner byte.
     Packet(u8),
-    /// It was the protocol's own; see [`Session::next_action`].
+    /// It was the protocol's own; see [`Session::next_action`](super::Session::next_action).
     Control,
     /// It was refused.
     Rejected(Reject),
