@@ -272,7 +272,7 @@ fn a_path_that_leads_nowhere_is_not_taken_for_a_narrow_one() {
     world.give(A, &[7; 1400]);
     world.run(secs(10));
     assert_eq!(most(&world, A), 1472);
-    assert!(probes(&world, cut) < 12, "{}", probes(&world, cut));
+    assert!(probes(&world, cut) < 16, "{}", probes(&world, cut));
 }
 
 #[test]
@@ -294,4 +294,17 @@ fn a_listener_that_is_woken_anew_begins_with_what_its_caller_knows_and_looks_for
         assert_eq!(arrived, sent, "no black hole");
         assert_eq!(most(&world, B), if wider { 1472 } else { 1372 });
     }
+}
+
+#[test]
+fn a_listener_that_takes_its_time_to_answer_costs_the_time_and_no_more() {
+    let (mut world, _) = narrow(13, usual(28), 1280);
+    world.give(A, b"hello");
+    world.run(ms(30));
+    // It makes its device.
+    world.ends[B].gone = true;
+    world.run(ms(700));
+    world.ends[B].gone = false;
+    world.run(ms(400));
+    assert_eq!(most(&world, A), 1252);
 }

@@ -11,7 +11,7 @@ use crate::lab::{Host, Lab, Running, SOON, eventually};
 use crate::memory::{self, Mapping};
 
 /// The shortest first message; packets of a quiet tunnel are all shorter.
-const CALL: usize = 154;
+const CALL: std::ops::RangeInclusive<usize> = 154..=409;
 
 /// The key is in the configuration itself, and a helper was forked for `up`.
 const INLINE: &str = "cd /etc/naptun
@@ -118,8 +118,8 @@ impl Wire {
     fn first_packet(&self, seen: usize) -> Vec<u8> {
         let all = self.of_caller();
         let era = &all[seen..];
-        let called = era.iter().position(|datagram| datagram.len() >= CALL).expect("a call");
-        let packet = era[called..].iter().find(|datagram| datagram.len() < CALL);
+        let called = era.iter().position(|datagram| CALL.contains(&datagram.len())).expect("a call");
+        let packet = era[called..].iter().find(|datagram| datagram.len() < *CALL.start());
         packet.expect("a packet under the new keys").clone()
     }
 }
@@ -148,7 +148,7 @@ fn keys_of(mappings: &[Mapping], algorithm: &'static ring::aead::Algorithm, pack
 /// The caller is told to shake hands anew. Its last keys are then the previous ones.
 fn renew(lab: &Lab, wire: &Wire) -> Vec<u8> {
     let seen = wire.of_caller().len();
-    let calls = || wire.of_caller()[seen..].iter().filter(|datagram| datagram.len() >= CALL).count();
+    let calls = || wire.of_caller()[seen..].iter().filter(|datagram| CALL.contains(&datagram.len())).count();
     lab.fri.kill("HUP", lab.fri.endpoints()[0].pid());
     eventually("the caller calls", SOON, || calls() > 0);
     eventually("the tunnel answers", SOON, || answers(&lab.fri, "10.8.0.1"));

@@ -23,6 +23,9 @@ const HEADERS_IPV6: usize = 48;
 /// A length is given up, and a search has ended, after so many probes without an answer.
 const TRIES: u32 = 3;
 
+/// Where nothing at all is answered, probes become rare after so many.
+const PATIENCE: u32 = 8;
+
 /// A probe's answer is waited for at least and at most as long; in between it is twice the round trip.
 const PAUSE_LEAST: Duration = Duration::from_millis(150);
 const PAUSE_MOST: Duration = Duration::from_secs(1);
@@ -211,8 +214,9 @@ impl PathMtu {
             self.fall_back(now, length);
             return None;
         }
-        // Where nothing is heard at all it is not the length; the silence of the peer has a deadline of its own.
-        let pause = if check.tries >= TRIES { self.pause * 4 } else { self.pause };
+        // Where nothing is heard at all it is not the length: the peer makes its device, or is gone, for which there is a
+        // deadline of its own.
+        let pause = if check.tries >= PATIENCE { self.pause * 4 } else { self.pause };
         check.tries += 1;
         check.at = now + pause;
         check.short_due = true;
