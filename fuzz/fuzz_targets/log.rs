@@ -74,7 +74,15 @@ fn is_marks(line: &str) -> bool {
 
 fn visible(text: &str) -> String {
     let shown = |letter: char| match u32::from(letter) {
-        code @ (..=0x1f | 0x7f..=0x9f) => format!("\\x{code:02x}"),
+        code @ (..=0x1f
+        | 0x7f..=0x9f
+        | 0x61c
+        | 0x200b..=0x200f
+        | 0x2028..=0x202e
+        | 0x2066..=0x2069
+        | 0xfeff) => {
+            format!("\\x{code:02x}")
+        }
         _ => letter.to_string(),
     };
     text.chars().map(shown).collect()

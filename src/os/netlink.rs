@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
@@ -25,9 +25,11 @@ const ANSWER_MAX: usize = 32 * 1024;
 /// A dump that the tables changed under is asked again this often.
 const DUMP_ATTEMPTS: usize = 3;
 
-/// How often and how long to wait for the local route of a new IPv6 address: some 0.1 ms as a rule.
-const LOCAL_ATTEMPTS: usize = 500;
+/// How long to wait for the local route of a new IPv6 address: some 0.1 ms as a rule, but its work queue waits for whoever
+/// changes a network on this machine. The pauses between two looks grow.
+const LOCAL_MOST: Duration = Duration::from_secs(1);
 const LOCAL_PAUSE: Duration = Duration::from_micros(20);
+const LOCAL_PAUSE_MOST: Duration = Duration::from_millis(2);
 
 /// Below this MTU a device has no IPv6 (RFC 8200, section 5), and no setting of it.
 const IPV6_MIN_MTU: u32 = 1280;
@@ -141,11 +143,10 @@ impl Netlink {
     /// The kernel acknowledges an IPv6 address first and makes its local route later, in a work queue
     /// (addrconf_dad_work() of net/ipv6/addrconf.c). Packets that come in between are lost.
     fn wait_until_local(&mut self, addr: IpAddr) {
-        for _ in 0..LOCAL_ATTEMPTS {
-            if self.is_local(addr).unwrap_or(true) {
-                return;
-            }
-            thread::sleep(LOCAL_PAUSE);
+        let (start, mut pause) = (Instant::now(), LOCAL_PAUSE);
+        while !self.is_local(addr).unwrap_or(true) && start.elapsed() < LOCAL_MOST {
+            thread::sleep(pause);
+            pause = (pause + pause / 16).min(LOCAL_PAUSE_MOST);
         }
     }
 
