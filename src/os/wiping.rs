@@ -27,21 +27,30 @@ unsafe impl GlobalAlloc for Wiping {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        for start in (0..layout.size()).step_by(PIECE) {
-            let length = PIECE.min(layout.size() - start);
-            // SAFETY: the caller promises that `block` was allocated with `layout` and that nobody uses it any more, so
-            // `length` bytes behind `start`, within its size, may be read and written. Only C functions do, to which
-            // uninitialised memory is some bytes like others. A plain loop that writes could be left out by the
-            // compiler: it knows free(3).
-            unsafe {
-                let piece = block.add(start).cast();
-                if layout.size() <= PIECE || libc::memcmp(piece, ZEROS.as_ptr().cast(), length) != 0 {
-                    libc::explicit_bzero(piece, length);
-                }
-            }
-        }
+        // SAFETY: the caller promises that `block` was allocated with `layout` and that nobody uses it any more.
+        unsafe { overwrite(block, layout.size()) };
         // SAFETY: as in `alloc`.
         unsafe { System.dealloc(block, layout) }
+    }
+}
+
+/// Once in the program, not at each place where something is freed.
+///
+/// # Safety
+/// `block` is the start of `size` bytes that nobody else uses.
+#[inline(never)]
+unsafe fn overwrite(block: *mut u8, size: usize) {
+    for start in (0..size).step_by(PIECE) {
+        let length = PIECE.min(size - start);
+        // SAFETY: `length` bytes behind `start` lie within `size`, which the caller has said is ours. Only C functions read
+        // and write them, to which uninitialised memory is some bytes like others. A plain loop that writes could be left
+        // out by the compiler: it knows free(3).
+        unsafe {
+            let piece = block.add(start).cast();
+            if size <= PIECE || libc::memcmp(piece, ZEROS.as_ptr().cast(), length) != 0 {
+                libc::explicit_bzero(piece, length);
+            }
+        }
     }
 }
 
