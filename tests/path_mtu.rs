@@ -308,3 +308,21 @@ fn a_listener_that_takes_its_time_to_answer_costs_the_time_and_no_more() {
     world.run(ms(400));
     assert_eq!(most(&world, A), 1252);
 }
+
+#[test]
+fn the_path_is_tried_ten_to_a_hundred_milliseconds_after_the_handshake() {
+    let mut pauses = Vec::new();
+    for seed in 0..40 {
+        let (mut world, _) = narrow(seed, usual(28), 1500);
+        world.give(A, b"hello");
+        world.run(secs(1));
+        let (established, _) = world.ends[A].events[0];
+        let long = world.history.iter().find(|(_, from, _, bytes)| *from == 1 && bytes.len() > 1000).unwrap();
+        pauses.push(long.0 - established);
+    }
+    assert!(pauses.iter().all(|pause| (ms(10)..=ms(101)).contains(pause)), "{pauses:?}");
+    assert!(
+        pauses.iter().max().unwrap().saturating_sub(*pauses.iter().min().unwrap()) > ms(40),
+        "{pauses:?}"
+    );
+}
