@@ -4,7 +4,7 @@
 mod lab;
 
 use lab::tun::{LISTENER, UP, answers, call, caller, complaints, napping, quiet_lab, rubbish, stop, tun_lab};
-use lab::{SOON, eventually};
+use lab::{Lab, SOON, eventually};
 use std::io::Read;
 use std::time::{Duration, Instant};
 
@@ -164,16 +164,22 @@ fn a_second_process_of_the_same_tunnel_finds_the_first() {
     stop(&lab.mon);
 }
 
-/// xinetd leaves its servers running when it ends, on sockets that its successor's hide.
-#[test]
-fn a_restarted_super_server_gets_its_tunnel_back_when_the_peer_calls_and_not_for_rubbish() {
-    let Some(lab) = tun_lab("restarted", "") else { return };
+/// A tunnel that is up, xinetd restarted, and the listener that the first one started. xinetd leaves its servers running
+/// when it ends, on sockets that its successor's hide.
+fn with_another_xinetd(name: &str) -> Option<(Lab, u32)> {
+    let lab = tun_lab(name, "")?;
     call(&lab.fri, &[]);
     eventually("the tunnel is up", SOON, || answers(&lab.fri, "10.8.0.1"));
     let old = lab.mon.endpoints()[0].pid();
     lab.mon.sh("kill $(cat /run/xinetd.pid)");
     eventually("xinetd is gone", SOON, || lab.mon.processes("xinetd").is_empty());
     lab.mon.xinetd();
+    Some((lab, old))
+}
+
+#[test]
+fn a_restarted_super_server_gets_its_tunnel_back_when_the_peer_calls_and_not_for_rubbish() {
+    let Some((lab, old)) = with_another_xinetd("restarted") else { return };
 
     lab.fri.ok(&["perl", "-e", &rubbish(20, 0.05, "198.51.100.1")]);
     lab.mon.wait_for_log(&format!("process {old} runs this tunnel, waiting for the peer"), SOON);
@@ -195,13 +201,7 @@ fn a_restarted_super_server_gets_its_tunnel_back_when_the_peer_calls_and_not_for
 
 #[test]
 fn a_process_that_waits_for_another_takes_its_place_when_that_one_ends() {
-    let Some(lab) = tun_lab("found", "") else { return };
-    call(&lab.fri, &[]);
-    eventually("the tunnel is up", SOON, || answers(&lab.fri, "10.8.0.1"));
-    let old = lab.mon.endpoints()[0].pid();
-    lab.mon.sh("kill $(cat /run/xinetd.pid)");
-    eventually("xinetd is gone", SOON, || lab.mon.processes("xinetd").is_empty());
-    lab.mon.xinetd();
+    let Some((lab, old)) = with_another_xinetd("found") else { return };
     lab.fri.ok(&["perl", "-e", &rubbish(2, 0.05, "198.51.100.1")]);
     lab.mon.wait_for_log("waiting for the peer", SOON);
     lab.mon.kill("TERM", old);
