@@ -1,8 +1,8 @@
 //! The largest datagram that passes the path (after RFC 8899: black holes, probes, a search; no ICMP is believed).
 //!
 //! A datagram may ask to be acknowledged with its length. Large ones do so now and then, at no cost. One that goes
-//! unanswered while a small one is answered three times in a row is too large: datagrams are made short at once, and
-//! probes, which are nothing but padding, find out how long they may be.
+//! unanswered is repeated with a small one behind it; where only the small ones are answered it is too large: datagrams are
+//! made short at once, and probes, which are nothing but padding, find out how long they may be.
 //!
 //! All sizes are bytes of UDP payload.
 
@@ -20,21 +20,27 @@ const FALLBACKS: [usize; 2] = [1280, 576];
 /// Headers of IPv6 and UDP: a path with these takes [`FALLBACKS`]' first for granted.
 const HEADERS_IPV6: usize = 48;
 
-/// A length is given up, and a search has ended, after so many probes without an answer.
+/// A search has ended after so many probes of a length without an answer.
 const TRIES: u32 = 3;
 
+/// A length is given up after so many answers to short probes and none to it: loss takes the ones like the others.
+const PROOFS: u32 = 3;
+
 /// Where nothing at all is answered, probes become rare after so many.
-const PATIENCE: u32 = 8;
+const PATIENCE: u32 = 12;
 
 /// A probe's answer is waited for at least and at most as long; in between it is twice the round trip.
-const PAUSE_LEAST: Duration = Duration::from_millis(150);
+const PAUSE_LEAST: Duration = Duration::from_millis(75);
 const PAUSE_MOST: Duration = Duration::from_secs(1);
 
-/// While large datagrams are sent, one in this time asks.
-const CHECK: Duration = Duration::from_millis(500);
+/// While large datagrams are sent, one in this time asks. TCP over a path that becomes narrow falls silent, and repeats after
+/// 0.2, 0.6 and 1.4 s (RFC 6298 with Linux' least): the first repetition has to ask, and the second to fit.
+const CHECK: Duration = Duration::from_millis(100);
 
-/// A path found narrow may have become wider after this (RFC 8899, section 5.1.1, PMTU_RAISE_TIMER).
-const RAISE: Duration = Duration::from_secs(600);
+/// A path found narrow may have become wider after this, and each time nothing was found after twice as long, up to what
+/// RFC 8899 wants (section 5.1.1, PMTU_RAISE_TIMER). It may also have been wide all the time: probes are lost.
+const RAISE_LEAST: Duration = Duration::from_secs(5);
+const RAISE_MOST: Duration = Duration::from_secs(600);
 
 /// What the driver knows of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +74,9 @@ pub(super) struct PathMtu {
     check_at: Time,
     check: Option<Check>,
     search: Option<Search>,
-    /// When a search for more is worth it.
+    /// When a search for more is worth it, and how long after this one the next.
     raise_at: Time,
+    raise: Duration,
     pause: Duration,
     /// The last outcome that was told.
     told: usize,
@@ -83,8 +90,8 @@ struct Check {
     tries: u32,
     at: Time,
     short_due: bool,
-    /// The path is there.
-    alive: bool,
+    /// Answers to anything shorter: the path is there.
+    answers: u32,
 }
 
 /// Probes of all lengths from here up that might pass.
@@ -117,6 +124,7 @@ impl PathMtu {
             check,
             search: None,
             raise_at: now,
+            raise: RAISE_LEAST,
             pause: PAUSE_LEAST,
             told: most,
             news: None,
@@ -160,13 +168,17 @@ impl PathMtu {
         }
         if length > self.most && length <= self.limits.ceiling {
             self.most = length;
+            self.raise = RAISE_LEAST;
             if self.check.is_none() && self.search.is_none() {
                 // Given up too early: the round trip is longer than was thought.
                 self.settle(now);
             }
         }
         if let Some(check) = &mut self.check {
-            check.alive = true;
+            if check.answers == 0 {
+                check.at = check.at.min(now + self.pause);
+            }
+            check.answers += 1;
             if length >= check.length {
                 let measured = now.saturating_sub(check.since) * 2;
                 // Which of several probes was answered is not known: a little longer, and measured the next time.
@@ -209,14 +221,14 @@ impl PathMtu {
         if now < check.at {
             return None;
         }
-        if check.tries >= TRIES && check.alive {
+        if check.answers >= PROOFS {
             let length = check.length;
             self.fall_back(now, length);
             return None;
         }
         // Where nothing is heard at all it is not the length: the peer makes its device, or is gone, for which there is a
         // deadline of its own.
-        let pause = if check.tries >= PATIENCE { self.pause * 4 } else { self.pause };
+        let pause = if check.tries >= PATIENCE && check.answers == 0 { self.pause * 4 } else { self.pause };
         check.tries += 1;
         check.at = now + pause;
         check.short_due = true;
@@ -253,7 +265,8 @@ impl PathMtu {
 
     fn settle(&mut self, now: Time) {
         self.search = None;
-        self.raise_at = now + RAISE;
+        self.raise_at = now + self.raise;
+        self.raise = (self.raise * 2).min(RAISE_MOST);
         if self.told != self.most {
             self.told = self.most;
             self.news = Some(self.most);
@@ -272,7 +285,7 @@ impl PathMtu {
 
 impl Check {
     fn new(length: usize, at: Time) -> Self {
-        Self { length, since: at, tries: 0, at, short_due: false, alive: false }
+        Self { length, since: at, tries: 0, at, short_due: false, answers: 0 }
     }
 }
 
