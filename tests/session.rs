@@ -824,20 +824,22 @@ fn a_replayed_call_is_not_answered_live_or_after_a_restart() {
 }
 
 #[test]
-fn a_call_that_was_overtaken_is_stale_and_one_that_was_refused_as_crossing_is_not_spent() {
+fn a_call_that_was_overtaken_or_refused_as_crossing_is_stale() {
     let mut rng = Rng::new(1);
     let mut end = End::new(hello(u64::MAX), 2, 1);
     let (_, older) = call(hello(5), WALL, &mut rng);
     let (_, newer) = call(hello(5), WALL + 1, &mut rng);
+    let (_, newest) = call(hello(5), WALL + 2, &mut rng);
     end.session.set_path(1);
     end.session.want(NOW);
     end.turn(NOW);
     assert!(rejected(end.open(NOW, 1, &newer), Reject::Crossed));
-    assert_eq!(end.stored.seen, 0);
     for n in 1..8 {
         end.turn(NOW + secs(n));
     }
-    assert_eq!(end.open(NOW + secs(8), 1, &newer), Opened::Control, "ours do not seem to arrive");
+    assert!(rejected(end.open(NOW + secs(8), 66, &newer), Reject::Stale), "whoever has recorded it");
+    assert_eq!(end.stored.seen, WALL + 1);
+    assert_eq!(end.open(NOW + secs(8), 1, &newest), Opened::Control, "ours do not seem to arrive");
     assert!(rejected(end.open(NOW + secs(8), 1, &older), Reject::Stale));
 }
 

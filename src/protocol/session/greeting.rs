@@ -145,13 +145,14 @@ impl<P: Copy + Eq> Session<P> {
         if carriage == Carriage::Envelope && theirs.stamp <= self.record.seen {
             return Err(Reject::Stale);
         }
+        if carriage == Carriage::Envelope {
+            // Spent even if it crosses ours: a stranger would get an answer to it later.
+            self.record.seen = theirs.stamp;
+            self.actions.push_back(Action::Persist(self.record));
+        }
         let (hello, mismatch) = self.judge(&theirs);
         if mismatch.is_none() {
             self.yield_or_reject(carriage, &theirs)?;
-        }
-        if carriage == Carriage::Envelope {
-            self.record.seen = theirs.stamp;
-            self.actions.push_back(Action::Persist(self.record));
         }
         self.untidy = true;
         let (keys, answer) = call.answer(&hello, entropy).map_err(|why| self.reject(why, path))?;
