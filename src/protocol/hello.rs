@@ -241,3 +241,40 @@ fn same_segment(ours: (Ipv4Addr, Ipv4Addr), theirs: (Ipv4Addr, Ipv4Addr)) -> boo
     let network = |(address, mask): (Ipv4Addr, Ipv4Addr)| address.to_bits() & mask.to_bits();
     ours.1 == theirs.1 && ours.0 != theirs.0 && network(ours) == network(theirs)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_is_decoded_with_any_of_it_present_or_not() {
+        for bits in 0..32_u64 {
+            let has = |bit: u32| bits & (1 << bit) != 0;
+            let ipv4 = has(0).then(|| ([10, 8, 0, 1].into(), [10, 8, 0, 2].into()));
+            let ipv6 = has(1).then_some((Ipv6Addr::LOCALHOST, Ipv6Addr::UNSPECIFIED, 64));
+            let hello = Hello {
+                listener: has(2),
+                tap: has(3),
+                refused: has(4),
+                aeads: Aeads::AES_256_GCM,
+                mtu: 1420,
+                passed: 1472,
+                instance: u64::MAX - bits,
+                stamp: bits,
+                ipv4,
+                ipv6,
+            };
+            assert_eq!(Hello::decode(&hello.encode()), Ok(hello), "{bits:05b}");
+        }
+    }
+
+    #[test]
+    fn a_set_of_ciphers_holds_what_was_put_in_and_is_called_by_its_members() {
+        let (aes, chacha) = (Aeads::AES_256_GCM, Aeads::CHACHA20_POLY1305);
+        assert_eq!(aes.with(aes), aes);
+        let both = aes.with(chacha);
+        assert!(both.holds(aes) && both.holds(chacha) && !aes.holds(chacha) && !aes.holds(both));
+        let names = [aes, chacha, both].map(|set| set.to_string());
+        assert_eq!(names, ["AES-256-GCM", "CHACHA20-POLY1305", "AES-256-GCM:CHACHA20-POLY1305"]);
+    }
+}

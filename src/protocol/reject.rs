@@ -79,3 +79,25 @@ impl fmt::Display for Rejects {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_and_the_reasons_that_occurred_are_printed() {
+        let mut rejects = Rejects::default();
+        assert_eq!(rejects.to_string(), "rejects=0");
+        [Reject::Unknown, Reject::Stale, Reject::Unknown].into_iter().for_each(|why| rejects.count(why));
+        assert_eq!((rejects.total(), rejects.of(Reject::Unknown)), (3, 2));
+        assert_eq!(rejects.to_string(), "rejects=3 unknown=2 stale=1");
+    }
+
+    #[test]
+    fn every_reason_has_its_own_name_and_place() {
+        for (place, (reason, name)) in Reject::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place);
+            assert_eq!(format!("{reason:?}").to_lowercase(), name);
+        }
+    }
+}
