@@ -143,26 +143,9 @@ fn naps_of_many_tunnels_with_one_key_lose_no_packet() {
 
 /// Writes service and configurations of the tunnel with this number.
 fn one_of_many(lab: &Lab, number: usize, inactive: u64, more: &str) {
-    let port = 2000 + number;
-    lab.mon.write(
-        &format!("/etc/xinetd.d/many{number}"),
-        &format!(
-            "service many{number}
-{{
- type = UNLISTED
- port = {port}
- disable = no
- socket_type = dgram
- protocol = udp
- wait = yes
- cps = 0 0
- user = root
- server = /usr/sbin/naptun
- server_args = --inetd --cd /etc/naptun --config mon{number}.conf
-}}
-"
-        ),
-    );
+    let port = 2000 + number as u16;
+    let arguments = format!("--inetd --cd /etc/naptun --config mon{number}.conf");
+    lab.mon.serve(&format!("many{number}"), port, "/usr/sbin/naptun", &arguments);
     let conf = |rest: &str| format!("secret static.key\ndev tun{number}\nverb 3\n{rest}");
     lab.mon.write(
         &format!("/etc/naptun/mon{number}.conf"),

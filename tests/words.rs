@@ -45,25 +45,7 @@ const RUNS: &[(&str, &str)] = &[
 
 /// The service number `number` of mon.
 fn serve(lab: &Lab, number: usize, program: &str) {
-    let port = FIRST + number;
-    lab.mon.write(
-        &format!("/etc/xinetd.d/word{number}"),
-        &format!(
-            "service word{number}
-{{
- type = UNLISTED
- port = {port}
- disable = no
- socket_type = dgram
- protocol = udp
- wait = yes
- user = root
- server = /run/connected
- server_args = {program}
-}}
-"
-        ),
-    );
+    lab.mon.serve(&format!("word{number}"), (FIRST + number) as u16, "/run/connected", program);
 }
 
 /// Sends one datagram to the service of this number.

@@ -183,6 +183,29 @@ impl Host {
         fs::write(self.path(file), content).unwrap_or_else(|e| panic!("{}: write {file}: {e}", self.name));
     }
 
+    /// Has xinetd, once it reads its files, run `program` with `arguments` for a port that /etc/services does not name.
+    pub fn serve(&self, name: &str, port: u16, program: &str, arguments: &str) {
+        self.write(
+            &format!("/etc/xinetd.d/{name}"),
+            &format!(
+                "service {name}
+{{
+ type = UNLISTED
+ port = {port}
+ disable = no
+ socket_type = dgram
+ protocol = udp
+ wait = yes
+ cps = 0 0
+ user = root
+ server = {program}
+ server_args = {arguments}
+}}
+"
+            ),
+        );
+    }
+
     /// Writes an executable script on this host.
     pub fn write_script(&self, file: &str, content: &str) {
         self.write(file, content);

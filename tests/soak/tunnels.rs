@@ -76,29 +76,11 @@ fn one(
         &format!("{common}{theirs}remote {front} {port}\nlport {port}\nping 1\ndaemon {name}\n"),
     );
     if !steady {
-        lab.mon.write(&format!("/etc/xinetd.d/{name}"), &service(name, port));
+        let arguments = format!("--inetd --cd /etc/naptun --config {name}.conf");
+        lab.mon.serve(name, port, "/usr/sbin/naptun", &arguments);
     }
     let outside = if ipv6 { "2001:db8:1::" } else { "192.0.2." };
     Tunnel { name: name.to_owned(), port, inside, outside, steady, relay }
-}
-
-fn service(name: &str, port: u16) -> String {
-    format!(
-        "service {name}
-{{
- type = UNLISTED
- port = {port}
- disable = no
- socket_type = dgram
- protocol = udp
- wait = yes
- cps = 0 0
- user = root
- server = /usr/sbin/naptun
- server_args = --inetd --cd /etc/naptun --config {name}.conf
-}}
-"
-    )
 }
 
 impl Tunnel {
