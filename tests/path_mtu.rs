@@ -317,6 +317,28 @@ fn a_path_that_leads_nowhere_is_not_taken_for_a_narrow_one() {
 }
 
 #[test]
+fn short_probes_are_as_long_as_any_packet_of_the_protocols_own() {
+    const KEEPALIVE: usize = AROUND + 1;
+    const PADDING: usize = 127;
+    let mut lengths = std::collections::BTreeSet::new();
+    for seed in 0..200 {
+        let (mut world, _) = narrow(seed, usual(28), 1500);
+        world.give(A, b"hello");
+        world.run(secs(2));
+        world.ends[B].gone = true;
+        let before = world.history.len();
+        world.give(A, &[7; 1400]);
+        world.run(secs(2));
+        lengths.extend(world.history[before..].iter().map(|(.., bytes)| bytes.len()));
+    }
+    assert_eq!(lengths.split_off(&1000).len(), 1, "the long ones all have the length of the packet");
+    assert!(
+        lengths.into_iter().eq(KEEPALIVE..=KEEPALIVE + PADDING),
+        "each of the short ones occurs, and no other"
+    );
+}
+
+#[test]
 fn a_listener_that_is_woken_anew_begins_with_what_its_caller_knows_and_looks_for_more() {
     let (mut world, width) = narrow(12, usual(28), 1400);
     world.give(A, b"hello");

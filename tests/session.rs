@@ -1266,6 +1266,22 @@ fn the_window_equals_a_set_of_what_was_seen() {
     figure(4, &format!("{runs} sequences of 30 counters equal to a set of what was seen"));
 }
 
+#[test]
+fn every_counter_of_a_long_run_is_taken_once_in_whatever_order_neighbours_come() {
+    for turned in [1, 2, 3, 64, 100, 8192] {
+        let mut window = Window::default();
+        let mut around = 0;
+        while around < 40_000 {
+            for counter in (around..around + turned).rev() {
+                assert!(window.check(counter), "{counter}, {turned} turned round");
+                window.commit(counter);
+                assert!(!window.check(counter), "{counter} once more, {turned} turned round");
+            }
+            around += turned;
+        }
+    }
+}
+
 /// The whole way: counters are forged by whoever knows the header key and not the data key, which is more than anybody has.
 #[test]
 fn forged_counters_move_no_window_and_lock_nobody_out() {
