@@ -94,10 +94,10 @@ struct Check {
     answers: u32,
 }
 
-/// Probes of all lengths from here up that might pass.
+/// Probes of all lengths that might pass and are longer than what is known to.
 struct Search {
-    from: usize,
-    next: usize,
+    /// The last one of this round.
+    tried: usize,
     rounds: u32,
     at: Time,
 }
@@ -107,6 +107,12 @@ impl PathLimits {
     fn least(&self) -> usize {
         let mtu = if self.headers == HEADERS_IPV6 { FALLBACKS[0] } else { FALLBACKS[1] };
         mtu - self.headers
+    }
+
+    /// The shortest length that is longer, and whose passing would be worth knowing.
+    fn worth_a_probe_after(&self, length: usize) -> Option<usize> {
+        let lengths = MTUS.iter().map(|mtu| mtu - self.headers).chain([self.ceiling]);
+        lengths.filter(|it| *it > length && *it <= self.ceiling).min()
     }
 }
 
@@ -156,7 +162,7 @@ impl PathMtu {
         self.check_at = Time::MAX;
         self.check = Some(Check { tries: 1, at: now + self.pause, ..Check::new(length, now) });
         if now >= self.raise_at && self.most < self.limits.ceiling && self.search.is_none() {
-            self.search = Some(Search { from: self.most + 1, next: 0, rounds: 0, at: now });
+            self.search = Some(Search::new(now));
         }
         true
     }
@@ -188,7 +194,7 @@ impl PathMtu {
                 self.check_at = now + CHECK;
             }
         }
-        if self.search.as_ref().is_some_and(|search| search.next_after(&self.limits, self.most).is_none()) {
+        if self.search.is_some() && self.limits.worth_a_probe_after(self.most).is_none() {
             self.settle(now);
         }
     }
@@ -241,12 +247,11 @@ impl PathMtu {
             self.settle(now);
             return None;
         }
-        let from = search.next.max(self.most + 1);
-        if let Some(length) = search.next_after(&self.limits, from - 1) {
-            search.next = length + 1;
+        if let Some(length) = self.limits.worth_a_probe_after(search.tried.max(self.most)) {
+            search.tried = length;
             return Some(Probe::Long(length));
         }
-        search.next = search.from;
+        search.tried = 0;
         search.rounds += 1;
         search.at = now + self.pause;
         None
@@ -260,7 +265,7 @@ impl PathMtu {
         self.most = fallback;
         self.known = 0;
         self.asked = 0;
-        self.search = Some(Search { from: fallback + 1, next: 0, rounds: 0, at: now });
+        self.search = Some(Search::new(now));
     }
 
     fn settle(&mut self, now: Time) {
@@ -290,9 +295,10 @@ impl Check {
 }
 
 impl Search {
-    /// The shortest length worth a probe that is longer than `length`.
-    fn next_after(&self, limits: &PathLimits, length: usize) -> Option<usize> {
-        let lengths = MTUS.iter().map(|mtu| mtu - limits.headers).chain([limits.ceiling]);
-        lengths.filter(|it| *it > length && *it >= self.from && *it <= limits.ceiling).min()
+    fn new(at: Time) -> Self {
+        Self { tried: 0, rounds: 0, at }
     }
 }
+
+#[cfg(test)]
+mod tests;
