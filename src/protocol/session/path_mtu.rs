@@ -260,7 +260,6 @@ impl PathMtu {
     /// `length` does not pass: what surely does is used until a search has found better.
     fn fall_back(&mut self, now: Time, length: usize) {
         self.check = None;
-        self.check_at = now + CHECK;
         let Some(fallback) = self.fallback_below(length) else { return };
         self.most = fallback;
         self.known = 0;
