@@ -77,7 +77,12 @@ fn first(mut end: End, options: u8, input: &mut Input) -> Option<()> {
     let theirs = match expected {
         Ok(_) | Err(Reject::Mismatch) => Hello::decode(&payload).ok()?,
         Err(reject) => {
-            assert!(sent.is_empty() && end.stored == stored && !end.session.is_up(now));
+            // What crossed ours is spent.
+            let seen = match Hello::decode(&payload) {
+                Ok(theirs) if reject == Reject::Crossed => theirs.stamp,
+                _ => stored.seen,
+            };
+            assert!(sent.is_empty() && end.stored == Record { seen, ..stored } && !end.session.is_up(now));
             assert_eq!(!end.events.is_empty(), reject == Reject::Version);
             return None;
         }
