@@ -9,6 +9,8 @@ use std::fs::{self, File};
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -28,6 +30,10 @@ const NAME_MAX: usize = 15;
 
 /// Bytes of the header in front of each packet of a device with offload.
 pub const HEADER: usize = 10;
+
+/// How often, and with which pauses, a device that is not free yet is tried.
+const ATTACH_TRIES: u32 = 100;
+const ATTACH_PAUSE: Duration = Duration::from_millis(2);
 
 /// What the device carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,15 +142,27 @@ fn with_offload(plain: File, name: &str, layer: Layer) -> io::Result<(File, Offl
         return Ok((plain, Offload::default()));
     }
     drop(plain);
-    let header = attach(&node, name, kind | libc::IFF_VNET_HDR).is_ok();
+    let header = attach_free(&node, name, kind | libc::IFF_VNET_HDR).is_ok();
     if !header {
-        attach(&node, name, kind)?;
+        attach_free(&node, name, kind)?;
     }
     persist(&node, false)?;
     let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
     let udp = header && ask_for(&node, tcp | libc::TUN_F_USO4 | libc::TUN_F_USO6);
     let tcp = udp || header && ask_for(&node, tcp);
     Ok((node, Offload { header, tcp, udp }))
+}
+
+/// Where other threads start programs, their children hold the descriptor that we closed until they execute them, and
+/// the kernel lets one descriptor attach at a time: the device is free a moment later.
+fn attach_free(node: &File, name: &str, flags: libc::c_int) -> nix::Result<()> {
+    for _ in 0..ATTACH_TRIES {
+        match attach(node, name, flags) {
+            Err(Errno::EBUSY) => thread::sleep(ATTACH_PAUSE),
+            done => return done,
+        }
+    }
+    attach(node, name, flags)
 }
 
 fn attach(node: &File, name: &str, flags: libc::c_int) -> nix::Result<()> {
