@@ -19,6 +19,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -230,6 +231,28 @@ fn a_device_has_as_much_offload_as_the_kernel_grants_and_moves_packets_in_any_ca
         drop(device);
         assert!(goes("tun0"), "{expected:?}: left behind");
     }
+}
+
+#[test]
+fn a_device_gets_its_offload_while_other_threads_start_programs() {
+    isolate();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    Command::new("true").status().unwrap();
+                }
+            });
+        }
+        let held = (0..200).filter(|_| {
+            let device = Device::create(None, Layer::Tun, true);
+            !device.is_ok_and(|device| device.offload().tcp)
+        });
+        let held = held.count();
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(held, 0, "of 200");
+    });
 }
 
 /// Whether this device goes. A child of another test may hold its descriptor until it executes its program.
