@@ -1,0 +1,148 @@
+# Completion of naptun for fish. What stands between "tables" and "end" is made of the program's own:
+# NAPTUN_BLESS=1 cargo test --test completions
+
+# Whether the command is one of these.
+function __naptun_in
+    set -l words (commandline -opc)
+    set -q words[2]; and contains -- $words[2] $argv
+end
+
+# Whether value number $argv[2] of option --$argv[1] stands at the cursor.
+function __naptun_value -a option number
+    set -l words (commandline -opc)
+    set -l at (math (count $words) - $number + 1)
+    test $at -gt 1; and test "$words[$at]" = --$option
+    and not string match -q -- '--*' $words[(math $at + 1)..-1]
+end
+
+# Whether nothing stands before the cursor yet.
+function __naptun_first
+    test (count (commandline -opc)) -eq 1
+end
+
+# The directory of --cd, as far as it is known.
+function __naptun_dir
+    set -l words (commandline -opc)
+    set -l at (contains -i -- --cd $words)
+    and set -q words[(math $at + 1)]
+    and echo $words[(math $at + 1)]
+end
+
+# Files that end with $argv[1], and directories, as seen from --cd.
+function __naptun_files -a suffix
+    set -l token (commandline -ct)
+    set -l dir (__naptun_dir)
+    if string match -q '/*' -- $token
+        set dir
+    else if test -n "$dir"
+        set dir (string trim -r -c / -- $dir)/
+    end
+    for file in $dir$token*
+        if test -d $file
+            echo (string sub -s (math (string length -- "$dir") + 1) -- $file)/
+        else if string match -q -- "*$suffix" $file
+            string sub -s (math (string length -- "$dir") + 1) -- $file
+        end
+    end
+end
+
+function __naptun_tunnels
+    set -l dir (__naptun_dir)
+    test -n "$dir"; or set dir /etc/naptun
+    for file in $dir/*.conf
+        string replace -r '.*/(.*)\.conf$' '$1' -- $file
+    end
+end
+
+function __naptun_services
+    string replace -rf '^([^#\s]+)\s+\d+/udp.*' '$1' </etc/services
+end
+
+function __naptun_devices
+    printf '%s\n' tun tap
+    for device in /sys/class/net/tun* /sys/class/net/tap*
+        string replace -r '.*/' '' -- $device
+    end
+end
+
+complete -c naptun -f
+# tables
+complete -c naptun -n __naptun_first -a check -d 'Find every error of configuration files and of the keys they'
+complete -c naptun -n __naptun_first -a '(__naptun_files .conf)'
+complete -c naptun -n 'not __naptun_in check' -l config -x -a '(__naptun_files .conf)' -d 'read this configuration file'
+complete -c naptun -n 'not __naptun_in check' -l cd -x -a '(__fish_complete_directories)' -d 'where file names start'
+complete -c naptun -n 'not __naptun_in check' -l inetd -d 'a super-server passes the socket'
+complete -c naptun -n '__naptun_value inetd 1' -a 'wait'
+complete -c naptun -n 'not __naptun_in check' -l daemon -d 'go to the background once all is up'
+complete -c naptun -n 'not __naptun_in check' -l remote -x -a '(__fish_print_hostnames)' -d 'the peer'
+complete -c naptun -n '__naptun_value remote 2' -a '(__naptun_services)'
+complete -c naptun -n '__naptun_value remote 3' -a 'udp udp4 udp6'
+complete -c naptun -n 'not __naptun_in check' -l port -x -a '(__naptun_services)' -d 'the UDP port of both ends, number or service name'
+complete -c naptun -n 'not __naptun_in check' -l lport -x -a '(__naptun_services)' -d 'the UDP port of this end'
+complete -c naptun -n 'not __naptun_in check' -l rport -x -a '(__naptun_services)' -d 'the UDP port of the peer'
+complete -c naptun -n 'not __naptun_in check' -l proto -x -a 'udp udp4 udp6' -d 'udp, udp4 or udp6'
+complete -c naptun -n 'not __naptun_in check' -l local -x -a '(__fish_print_hostnames)' -d 'the address to bind'
+complete -c naptun -n 'not __naptun_in check' -l nobind -d 'any free local port'
+complete -c naptun -n 'not __naptun_in check' -l float -d 'the peer may come from any address'
+complete -c naptun -n 'not __naptun_in check' -l secret -x -a '(__naptun_files)' -d 'the shared key'
+complete -c naptun -n 'not __naptun_in check' -l dev -x -a '(__naptun_devices)' -d 'the device'
+complete -c naptun -n 'not __naptun_in check' -l dev-type -x -a 'tun tap' -d 'tun or tap, where the name does not say'
+complete -c naptun -n 'not __naptun_in check' -l ifconfig -x -d 'addresses'
+complete -c naptun -n 'not __naptun_in check' -l route -x -d 'a route'
+complete -c naptun -n '__naptun_value route 3' -a 'vpn_gateway net_gateway remote_host'
+complete -c naptun -n 'not __naptun_in check' -l user -x -a '(__fish_complete_users)' -d 'the user to become'
+complete -c naptun -n 'not __naptun_in check' -l group -x -a '(__fish_complete_groups)' -d 'the group to become'
+complete -c naptun -n 'not __naptun_in check' -l script-security -x -a '0 1 2 3' -d 'allow scripts with 2'
+complete -c naptun -n '__naptun_value script-security 2' -a '0 1 2 3'
+complete -c naptun -n 'not __naptun_in check' -l up -x -a '(__naptun_files)' -d 'a command for when the device is up, in quotes'
+complete -c naptun -n 'not __naptun_in check' -l inactive -x -d 'end after so long without traffic'
+complete -c naptun -n 'not __naptun_in check' -l keepalive -x -d 'ping and time-out in one'
+complete -c naptun -n 'not __naptun_in check' -l ping -x -d 'send a keepalive after so long in silence'
+complete -c naptun -n 'not __naptun_in check' -l verb -x -a '0 1 2 3 4 5 6 7 8 9 10 11' -d 'how much to log, 0 to 11'
+complete -c naptun -n 'not __naptun_in check' -l log -x -a '(__naptun_files)' -d 'log to this file, emptied first'
+complete -c naptun -n 'not __naptun_in check' -l log-append -x -a '(__naptun_files)' -d 'log to the end of this file'
+complete -c naptun -n 'not __naptun_in check' -l syslog -d 'log to syslog'
+complete -c naptun -n 'not __naptun_in check' -l writepid -x -a '(__naptun_files)' -d 'write the process id there'
+complete -c naptun -n 'not __naptun_in check' -l genkey -d 'make a key in the file of --secret, or on standard output'
+complete -c naptun -n '__naptun_value genkey 1' -a 'secret'
+complete -c naptun -n 'not __naptun_in check' -l version -d 'show the version'
+complete -c naptun -n 'not __naptun_in check' -l help -d 'display usage information'
+complete -c naptun -n 'not __naptun_in check' -l ifconfig-ipv6 -x -d 'the same for IPv6'
+complete -c naptun -n 'not __naptun_in check' -l ifconfig-noexec -d 'leave the addresses to the up script'
+complete -c naptun -n 'not __naptun_in check' -l resolv-retry -x -a 'infinite' -d 'how long to try to resolve remote'
+complete -c naptun -n 'not __naptun_in check' -l connect-retry -x -d 'the longest pause between two attempts to reach the peer'
+complete -c naptun -n 'not __naptun_in check' -l sndbuf -x -d 'the socket\'s send buffer, 1048576 by default'
+complete -c naptun -n 'not __naptun_in check' -l rcvbuf -x -d 'the socket\'s receive buffer, 1048576 by default'
+complete -c naptun -n 'not __naptun_in check' -l mark -x -d 'the firewall mark of every datagram, decimal or 0x...'
+complete -c naptun -n 'not __naptun_in check' -l tun-mtu -x -d 'the MTU of the device, 576 to 9000'
+complete -c naptun -n 'not __naptun_in check' -l mssfix -d 'lower the MSS of TCP through the tunnel so that no datagram carries more than so many bytes'
+complete -c naptun -n 'not __naptun_in check' -l disable-offload -d 'move every packet by itself, as on a kernel that knows no bursts'
+complete -c naptun -n 'not __naptun_in check' -l txqueuelen -x -d 'the transmit queue of the device'
+complete -c naptun -n 'not __naptun_in check' -l lladdr -x -d 'the hardware address of a tap'
+complete -c naptun -n 'not __naptun_in check' -l topology -x -a 'p2p net30 subnet' -d 'p2p and net30 are what tun does, subnet what tap does'
+complete -c naptun -n 'not __naptun_in check' -l route-ipv6 -x -d 'the same for IPv6'
+complete -c naptun -n '__naptun_value route-ipv6 2' -a 'vpn_gateway net_gateway remote_host'
+complete -c naptun -n 'not __naptun_in check' -l route-gateway -x -a '(__fish_print_hostnames)' -d 'what vpn_gateway stands for, if not the peer'
+complete -c naptun -n 'not __naptun_in check' -l route-ipv6-gateway -x -d 'the gateway of route-ipv6 on tap, if not the peer'
+complete -c naptun -n 'not __naptun_in check' -l route-metric -x -d 'the metric of routes that have none'
+complete -c naptun -n 'not __naptun_in check' -l route-noexec -d 'leave the routes to the up script'
+complete -c naptun -n 'not __naptun_in check' -l down -x -a '(__naptun_files)' -d 'runs when the device goes'
+complete -c naptun -n 'not __naptun_in check' -l up-restart -d 'accepted, without effect'
+complete -c naptun -n 'not __naptun_in check' -l setenv -x -d 'a variable for the scripts'
+complete -c naptun -n 'not __naptun_in check' -l setenv-safe -x -d 'a variable for the scripts, with OPENVPN_ before its name'
+complete -c naptun -n 'not __naptun_in check' -l ignore-unknown-option -x -d 'these directives, where they follow and are not known, are ignored with a notice'
+complete -c naptun -n 'not __naptun_in check' -l nice -x -d 'the nice value, -20 to 19'
+complete -c naptun -n 'not __naptun_in check' -l mlock -d 'keep all memory out of swap, or fail'
+complete -c naptun -n 'not __naptun_in check' -l mute -x -d 'log at most so many lines of one kind in a row'
+complete -c naptun -n 'not __naptun_in check' -l status -x -a '(__naptun_files)' -d 'write counters there every so often'
+complete -c naptun -n 'not __naptun_in check' -l reneg-sec -x -d 'replace the keys at this age'
+complete -c naptun -n 'not __naptun_in check' -l ping-restart -x -d 'a new handshake after so long without hearing the peer'
+complete -c naptun -n 'not __naptun_in check' -l ping-exit -x -d 'end after so long without hearing the peer'
+complete -c naptun -n 'not __naptun_in check' -l cipher -x -a 'AES-256-GCM CHACHA20-POLY1305' -d 'AES-256-GCM or CHACHA20-POLY1305'
+complete -c naptun -n 'not __naptun_in check' -l data-ciphers -x -a 'AES-256-GCM CHACHA20-POLY1305 AES-256-GCM:CHACHA20-POLY1305' -d 'a list of the same'
+complete -c naptun -n 'not __naptun_in check' -l ncp-ciphers -x -d 'the older name of data-ciphers'
+complete -c naptun -n 'not __naptun_in check' -l replay-persist -x -a '(__naptun_files)' -d 'where to remember which handshakes have been seen, if not in the default place'
+complete -c naptun -n '__naptun_in check' -l cd -x -a '(__fish_complete_directories)' -d 'where file names start'
+complete -c naptun -n '__naptun_in check' -l help -d 'display usage information'
+complete -c naptun -n '__naptun_in check' -a '(__naptun_files .conf)'
+# end
