@@ -143,7 +143,7 @@ impl Tunnel {
             poll: Poll::new().map_err(failed)?,
             events: Events::with_capacity(8),
             ready: Ready::all(),
-            outbound: Outbound::new(longest),
+            outbound: Outbound::new(layer, longest),
             inbound: Inbound::new(layer, longest),
             outlook: path_mtu::Outlook::new(longest),
             layer,

@@ -132,7 +132,7 @@ const EXAMPLES: &[Example] = &[
     ("mark", "mark 0x2A", |s| s.mark == Some(42), &["mark", "mark 0x", "mark 0x+1", "mark 4294967296", "mark 0x100000000", "mark 1f"]),
     ("tun-mtu", "tun-mtu 1400", |s| s.mtu == 1400, &["tun-mtu 575", "tun-mtu 9001", "tun-mtu 1279\nifconfig-ipv6 fd00::2/64 fd00::1", "tun-mtu"]),
     ("disable-offload", "disable-offload", |s| !s.offload, &["disable-offload yes"]),
-    ("mssfix", "mssfix", |s| s.mssfix == Mssfix::Most(1450), &["mssfix 1400 mtu", "mssfix x", "mssfix 70000", "mssfix 1"]),
+    ("mssfix", "mssfix 1400 mtu", |s| s.mssfix == Mssfix::Mtu(1400), &["mssfix 1400 frame", "mssfix mtu", "mssfix x", "mssfix 70000", "mssfix 1", "mssfix 1400 mtu fixed"]),
     ("txqueuelen", "txqueuelen 500", |s| s.txqueuelen == Some(500), &["txqueuelen", "txqueuelen many"]),
     ("lladdr", "dev tap\nlladdr 02:00:00:00:00:0a", |s| s.lladdr == Some([2, 0, 0, 0, 0, 10]), &["lladdr 02:00:00:00:00:0a", "dev tap\nlladdr 03:00:00:00:00:01", "dev tap\nlladdr x"]),
     ("topology", "topology p2p", |s| s.notices.len() == 1, &["topology subnet", "topology star", "topology"]),
@@ -273,7 +273,14 @@ fn nothing_said_means_the_documented_defaults() {
     assert_eq!((tun.sndbuf, tun.rcvbuf, tun.offload), (Some(1_048_576), Some(1_048_576), true));
     assert_eq!(dir.with("sndbuf 0").unwrap().sndbuf, None);
     assert_eq!(dir.with("rcvbuf 0").unwrap().rcvbuf, None);
-    assert_eq!(dir.with("mssfix 0").unwrap().mssfix, Mssfix::Off);
+    for (text, meant) in [
+        ("mssfix", Mssfix::Mtu(1492)),
+        ("mssfix 1450", Mssfix::Payload(1450)),
+        ("mssfix 1300 fixed", Mssfix::Fixed(1300)),
+        ("mssfix 0", Mssfix::Off),
+    ] {
+        assert_eq!(dir.with(text).unwrap().mssfix, meant, "{text}");
+    }
     for longer in ["reneg-sec 0", "reneg-sec 120", "reneg-sec 3600", "reneg-sec 60\nreneg-sec 0"] {
         assert_eq!(dir.with(longer).unwrap().reneg_sec, None, "{longer}");
     }

@@ -8,7 +8,9 @@ use zeroize::Zeroizing;
 use super::grammar::Statement;
 use super::include::resolve_path;
 use super::problem::{Fault, Place, Problem};
-use super::settings::{Ciphers, DeviceType, Family, Host, Inactive, LogTarget, Mssfix, Secret, Settings};
+use super::settings::{
+    Ciphers, DeviceType, Dns, Family, Host, Inactive, LogTarget, Mssfix, Secret, Settings,
+};
 use crate::error::one_line;
 
 /// The port that OpenVPN's users expect; IANA's for openvpn.

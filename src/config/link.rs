@@ -99,15 +99,17 @@ pub(super) fn mark(draft: &mut Draft, statement: &Statement) -> Applied {
 }
 
 pub(super) fn mssfix(draft: &mut Draft, statement: &Statement) -> Applied {
-    draft.settings.mssfix = match statement.param(1) {
-        None => Mssfix::Most(1450),
-        Some("0") => Mssfix::Off,
-        Some(word) => {
-            let most = value::number(word, 256..=65507);
-            Mssfix::Most(
-                most.map_err(|fault| Fault { expected: fault.expected + ", or 0 for off", ..fault })?,
-            )
-        }
+    let number = |word| -> Result<u16, Fault> {
+        let most = value::number(word, 256..=65507);
+        most.map_err(|fault| Fault { expected: fault.expected + ", or 0 for off", ..fault })
+    };
+    draft.settings.mssfix = match (statement.param(1), statement.param(2)) {
+        (None, _) => Mssfix::Mtu(1492),
+        (Some("0"), _) => Mssfix::Off,
+        (Some(word), None) => Mssfix::Payload(number(word)?),
+        (Some(word), Some("mtu")) => Mssfix::Mtu(number(word)?),
+        (Some(word), Some("fixed")) => Mssfix::Fixed(number(word)?),
+        (_, Some(word)) => return Err(Fault::new(word, "is no way of counting", "expected mtu or fixed")),
     };
     Ok(())
 }

@@ -180,8 +180,12 @@ pub struct Ciphers {
 pub enum Mssfix {
     /// What the path carries, so that no packet of TCP has to be cut.
     Whole,
-    /// So many bytes, or what the path carries if that is less.
-    Most(u16),
+    /// `mssfix N`: so many bytes in a datagram.
+    Payload(u16),
+    /// `mssfix N mtu`: so many bytes, the headers of UDP and IP around the datagram included.
+    Mtu(u16),
+    /// `mssfix N fixed`: segments of so many bytes over IPv4, 20 less over IPv6, whose header is so much longer.
+    Fixed(u16),
     /// TCP is left alone.
     Off,
 }

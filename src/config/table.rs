@@ -189,7 +189,7 @@ static WORKS: &[(&str, &str, Apply, &str)] = &[
     ("rcvbuf", "bytes", link::rcvbuf, "the socket's receive buffer, 1048576 by default; 0 leaves it to the system"),
     ("mark", "number", link::mark, "the firewall mark of every datagram, decimal or 0x..."),
     ("tun-mtu", "bytes", device::tun_mtu, "the MTU of the device, 576 to 9000; 1420 on tun and 1500 on tap by default"),
-    ("mssfix", "[bytes]", link::mssfix, "lower the MSS of TCP through the tunnel so that no datagram carries more than so many bytes (1450); 0 for off. By default what passes the path whole"),
+    ("mssfix", "[bytes] [how]", link::mssfix, "lower the MSS of TCP through the tunnel so that no datagram carries more than so many bytes; with mtu the headers of UDP and IP count too, with fixed the number is the MSS itself. Without a number 1492 mtu; 0 for off. Without mssfix what passes the path whole, and never more than that"),
     ("disable-offload", "", disable_offload, "move every packet by itself, as on a kernel that knows no bursts; slower"),
     ("txqueuelen", "packets", device::txqueuelen, "the transmit queue of the device; 0 leaves it to the system"),
     ("lladdr", "mac", device::lladdr, "the hardware address of a tap"),
@@ -343,7 +343,7 @@ mod tests {
     fn the_arity_follows_from_the_parameters() {
         let arity = |name| find(name).unwrap().arity();
         assert_eq!((arity("float"), arity("remote"), arity("ifconfig")), ((0, 0), (1, 3), (2, 2)));
-        assert_eq!((arity("ignore-unknown-option"), arity("mssfix")), ((1, 15), (0, 1)));
+        assert_eq!((arity("ignore-unknown-option"), arity("mssfix")), ((1, 15), (0, 2)));
     }
 
     #[test]

@@ -12,11 +12,12 @@
 use std::io::{self, IoSliceMut};
 use std::ops::Range;
 
+use super::path_mtu::HEADERS_IPV4;
 use super::trains::{BYTES_MAX, DATAGRAMS_MAX, Trains, zeroed};
 use crate::config::settings::Mssfix;
 use crate::packet::fragment::Cut;
 use crate::packet::segment::Burst;
-use crate::packet::{Layer, inner, vnet};
+use crate::packet::{ETHERNET, Layer, inner, vnet};
 use crate::protocol::{HEAD, TAIL};
 
 /// The largest read of a device or a socket.
@@ -27,6 +28,9 @@ const PACKET_MAX: usize = 9216;
 
 /// The largest datagram that passes a path of 1500 bytes whole, behind the headers of IPv4.
 const DATAGRAM_IPV4: usize = 1500 - 20 - 8;
+
+/// Headers of IPv4 and of TCP without options.
+const SEGMENT_IPV4: u16 = 40;
 
 /// Headers of IPv4 and of TCP with time stamps.
 const TCP_IPV4: u16 = 52;
@@ -58,6 +62,10 @@ pub(super) struct Outbound {
     pub(super) most: usize,
     /// They are not made as long as a path of 1500 bytes would take.
     pub(super) narrow: bool,
+    /// Headers of UDP and IP around a datagram on its way to the peer, bytes.
+    pub(super) headers: u16,
+    /// Headers of TCP, IPv4 and perhaps Ethernet around a segment inside the tunnel, bytes.
+    around_segment: u16,
     /// Longest packet of the device.
     longest: usize,
     fragment_id: u16,
@@ -81,9 +89,12 @@ pub(super) struct Read {
 
 impl Outbound {
     /// `longest` is the longest packet of the device.
-    pub(super) fn new(longest: usize) -> Self {
+    pub(super) fn new(layer: Layer, longest: usize) -> Self {
+        let ethernet = if layer == Layer::Ethernet { ETHERNET as u16 } else { 0 };
         Self {
             longest,
+            headers: HEADERS_IPV4 as u16,
+            around_segment: ethernet + SEGMENT_IPV4,
             trains: Trains::new(),
             packet: zeroed(),
             whole: zeroed(),
@@ -245,7 +256,11 @@ impl Outbound {
         let whole = self.most as u16;
         match mssfix {
             Mssfix::Whole => (AROUND + self.longest > self.most).then_some(whole),
-            Mssfix::Most(most) => Some(most.min(whole)),
+            Mssfix::Payload(most) => Some(most.min(whole)),
+            Mssfix::Mtu(most) => Some(most.saturating_sub(self.headers).min(whole)),
+            Mssfix::Fixed(segment) => {
+                Some((AROUND as u16 + self.around_segment).saturating_add(segment).min(whole))
+            }
             Mssfix::Off => self.narrow.then_some(whole),
         }
     }

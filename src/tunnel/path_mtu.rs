@@ -11,7 +11,7 @@ use crate::protocol::{PathLimits, Time};
 const USUAL: usize = 1500;
 
 /// Headers of UDP and IP.
-const HEADERS_IPV4: usize = 8 + 20;
+pub(super) const HEADERS_IPV4: usize = 8 + 20;
 const HEADERS_IPV6: usize = 8 + 40;
 
 /// What every path takes whole (RFC 791, section 3.2; RFC 8200, section 5).
@@ -62,6 +62,7 @@ impl Tunnel {
             return;
         }
         let limits = self.outlook.limits(peer);
+        self.outbound.headers = limits.headers as u16;
         self.session.begin_path(now, limits, &mut KernelEntropy);
         self.keep_to_path();
         if limits.start < self.outlook.usual {
