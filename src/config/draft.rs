@@ -177,6 +177,8 @@ fn defaults() -> Settings {
         down: None,
         up_restart: false,
         setenv: Vec::new(),
+        dhcp_options: Vec::new(),
+        dns: Dns::default(),
         user: "nobody".to_owned(),
         group: None,
         nice: None,

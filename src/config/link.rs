@@ -98,6 +98,7 @@ pub(super) fn mark(draft: &mut Draft, statement: &Statement) -> Applied {
     Ok(())
 }
 
+/// OpenVPN's three ways of counting; without a number the datagram just fits a path of 1492 bytes (PPPoE), as since 2.6.
 pub(super) fn mssfix(draft: &mut Draft, statement: &Statement) -> Applied {
     let number = |word| -> Result<u16, Fault> {
         let most = value::number(word, 256..=65507);

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 pub mod check;
 mod crypto;
 mod device;
+pub mod dns;
 mod draft;
 mod file;
 pub mod grammar;

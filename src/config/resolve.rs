@@ -7,7 +7,7 @@ use super::grammar::{MAX_WORDS, Statement};
 use super::problem::{Fault, MAX_PROBLEMS, Place, Problem, shown, too_many};
 use super::settings::Settings;
 use super::table::{self, Directive, List};
-use super::{crypto, device, link, process, routes, script};
+use super::{crypto, device, dns, link, process, routes, script};
 
 /// The settings that `statements` ask for; the command line's stand behind the file's and win.
 ///
@@ -38,9 +38,15 @@ pub(super) fn resolve_parts(
     if let Some(whole) = whole {
         require(&mut draft, whole);
     }
-    for finish in
-        [device::finish, link::finish, routes::finish, crypto::finish, script::finish, process::finish]
-    {
+    for finish in [
+        device::finish,
+        link::finish,
+        routes::finish,
+        crypto::finish,
+        script::finish,
+        dns::finish,
+        process::finish,
+    ] {
         finish(&mut draft);
     }
     if draft.problems.is_empty() { Ok(draft.settings) } else { Err(draft.problems) }

@@ -82,6 +82,10 @@ pub struct Settings {
     pub up_restart: bool,
     /// `setenv`, in order.
     pub setenv: Vec<(String, String)>,
+    /// `dhcp-option`, each as the scripts get it: `dhcp-option DNS 10.8.0.1`.
+    pub dhcp_options: Vec<String>,
+    /// `dns`, for the scripts.
+    pub dns: Dns,
 
     /// `user`; `nobody` by default.
     pub user: String,
@@ -175,7 +179,7 @@ pub struct Ciphers {
     pub chacha20_poly1305: bool,
 }
 
-/// The largest UDP payload that TCP through the tunnel should cause.
+/// How long the datagrams are that TCP through the tunnel should cause. Never longer than what the path carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mssfix {
     /// What the path carries, so that no packet of TCP has to be cut.
@@ -260,6 +264,32 @@ pub struct RouteIpv6 {
     pub gateway: Option<Ipv6Addr>,
     /// Metric.
     pub metric: Option<u32>,
+}
+
+/// Everything that `dns` said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// `dns search-domains`, in order.
+    pub search: Vec<String>,
+    /// `dns server`, the lowest number first.
+    pub servers: Vec<DnsServer>,
+}
+
+/// `dns server N ...`: one name server, which may have several addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DnsServer {
+    /// Which of them: the lowest is asked first.
+    pub number: i8,
+    /// Its addresses, with ports where they are given.
+    pub addresses: Vec<(IpAddr, Option<u16>)>,
+    /// The domains that it is for; none is all.
+    pub domains: Vec<String>,
+    /// `yes`, `optional` or `no`.
+    pub dnssec: Option<String>,
+    /// `DoH`, `DoT` or `plain`.
+    pub transport: Option<String>,
+    /// The name in its certificate.
+    pub sni: Option<String>,
 }
 
 /// `inactive SECONDS [BYTES]`.

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use super::draft::{Apply, Draft};
 use super::grammar::{MAX_WORDS, Statement};
 use super::problem::Fault;
-use super::{crypto, device, link, process, routes, script};
+use super::{crypto, device, dns, link, process, routes, script};
 
 /// One row.
 #[derive(Debug)]
@@ -206,6 +206,8 @@ static WORKS: &[(&str, &str, Apply, &str)] = &[
     ("script-security", "level [method]", script::script_security, "2 or 3 allow scripts, 0 and 1 forbid them; without it they run, with a notice"),
     ("setenv", "name [value] ...", script::setenv, "a variable for the scripts; setenv opt DIRECTIVE makes a directive optional, setenv FORWARD_COMPATIBLE 1 all unknown ones behind it"),
     ("setenv-safe", "name [value]", script::setenv_safe, "a variable for the scripts, with OPENVPN_ before its name"),
+    ("dhcp-option", "type [value]", dns::dhcp_option, "DNS 10.8.0.1, DOMAIN example.org and their like: up and down get it as foreign_option_1 and so on, and set it: up /etc/openvpn/update-resolv-conf"),
+    ("dns", "what ...", dns::dns, "search-domains name ..., or server number and one of address, resolve-domains, dnssec, transport, sni with its values: up and down get it as dns_... and as foreign_option_..."),
     ("ignore-unknown-option", "name ...", process::ignore_unknown_option, "these directives, where they follow and are not known, are ignored with a notice"),
     ("inetd", "[wait] [program]", process::inetd, "a super-server started this process and passes the socket; the name is for the log"),
     ("daemon", "[program]", process::daemon, "go to the background once initialisation is complete"),
@@ -276,7 +278,6 @@ const NO_PULL: &str = "nothing is pushed or pulled: write ifconfig and route on 
 const NO_LOGIN: &str = "who has the key is the peer; there are no users and passwords: secret FILE";
 const NO_PROXY: &str = "UDP passes no such proxy: name the peer itself with remote";
 const NO_MANAGEMENT: &str = "use status FILE, or send the process SIGUSR2";
-const NO_DNS: &str = "set name servers in the up script";
 const FLAG_ONLY: &str = "is for the command line only: naptun --help";
 
 /// Names, what to do instead.
@@ -299,7 +300,6 @@ static REFUSED: &[(&str, &str)] = &[
     ("management management-client management-query-passwords management-query-proxy management-query-remote management-hold management-signal", NO_MANAGEMENT),
     ("management-forget-disconnect management-up-down management-log-cache management-client-user management-client-group management-client-auth", NO_MANAGEMENT),
     ("management-external-key management-external-cert", NO_MANAGEMENT),
-    ("dhcp-option dns", NO_DNS),
     ("redirect-gateway redirect-private", "write the routes: remote_host 255.255.255.255 net_gateway, 0.0.0.0 128.0.0.0, and 128.0.0.0 128.0.0.0"),
     ("connection", "write one remote line for each address"),
     ("remote-random-hostname ip-remote-hint remote-cert", "name the peer with remote"),

@@ -77,6 +77,19 @@ pub(super) fn host(word: &str) -> Value<Host> {
     Ok(Host::Name(word.to_owned()))
 }
 
+/// A name of a domain.
+pub(super) fn domain(word: &str) -> Value<String> {
+    if is_name(word) && word.parse::<IpAddr>().is_err() {
+        return Ok(word.to_owned());
+    }
+    Err(Fault::new(word, "is no name of a domain", "expected one as example.org"))
+}
+
+/// An address of either version.
+pub(super) fn address(word: &str) -> Value<IpAddr> {
+    word.parse().map_err(|_| Fault::new(word, "is no address", "expected one as 10.8.0.1 or fd00::1"))
+}
+
 /// An IPv4 address or a name; `other` says what takes IPv6 addresses.
 pub(super) fn host_v4(word: &str, other: &str) -> Value<Host> {
     match host(word)? {

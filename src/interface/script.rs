@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::Plan;
+use crate::config::dns;
 use crate::config::settings::{Remote, Settings};
 use crate::error::Result;
 use crate::os::helper::{self, Helper};
@@ -70,6 +71,7 @@ impl Plan {
             set("route_net_gateway", gateway.to_string());
         }
         self.set_routes_of_both(&mut set);
+        list.extend(dns::environment(settings));
         list.extend(settings.setenv.iter().cloned());
         list
     }
