@@ -107,6 +107,7 @@ complete -c naptun -n 'not __naptun_in check' -l genkey -d 'make a key in the fi
 complete -c naptun -n '__naptun_value genkey 1' -a 'secret'
 complete -c naptun -n 'not __naptun_in check' -l version -d 'show the version'
 complete -c naptun -n 'not __naptun_in check' -l help -d 'display usage information'
+complete -c naptun -n 'not __naptun_in check' -l remote-random -d 'begin with any of several remotes, not with the first'
 complete -c naptun -n 'not __naptun_in check' -l ifconfig-ipv6 -x -d 'the same for IPv6'
 complete -c naptun -n 'not __naptun_in check' -l ifconfig-noexec -d 'leave the addresses to the up script'
 complete -c naptun -n 'not __naptun_in check' -l resolv-retry -x -a 'infinite' -d 'how long to try to resolve remote'

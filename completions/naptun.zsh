@@ -50,6 +50,7 @@ _naptun() {
 			'--genkey[make a key in the file of --secret, or on standard output]::value:(secret)'
 			'--version[show the version]'
 			'--help[display usage information]'
+			'--remote-random[begin with any of several remotes, not with the first]'
 			'--ifconfig-ipv6[the same for IPv6]:value: ::value: '
 			'--ifconfig-noexec[leave the addresses to the up script]'
 			'--resolv-retry[how long to try to resolve remote]:value:(infinite)'

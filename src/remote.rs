@@ -1,7 +1,8 @@
 //! The `remote` lines: whom a caller calls, and who alone may speak.
 //!
 //! Names are looked up by a helper process, since the sandbox leaves no way to do it here; until one has an address
-//! nobody may speak, and a caller keeps trying.
+//! nobody may speak, and a caller keeps trying. It calls one address after the other in the order of the lines, and
+//! begins with the one that answered last.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd as _, RawFd};
@@ -29,8 +30,10 @@ pub struct Remotes {
     retry_at: Option<Time>,
     give_up_at: Option<Time>,
     unresolvable: bool,
-    /// Which address is being called: counts through all of them.
-    turn: usize,
+    /// The address being called; the first where it is none of them.
+    aim: Option<SocketAddr>,
+    /// Who answered last. Where its name has got other addresses since, it may go on speaking.
+    answered: Option<IpAddr>,
     /// Addresses inside the tunnel, which cannot be outside of it.
     inside: Box<dyn Fn(IpAddr) -> bool>,
 }
@@ -43,7 +46,10 @@ struct Entry {
 impl Remotes {
     /// Forks the resolver if there is a name.
     pub fn new(settings: &Settings, identity: &Identity) -> Result<Self> {
-        let entries: Vec<Entry> = settings.remotes.iter().map(Entry::new).collect();
+        let mut entries: Vec<Entry> = settings.remotes.iter().map(Entry::new).collect();
+        if settings.remote_random {
+            shuffle(&mut entries);
+        }
         // A listener only lives for one visit; a caller may live to see a name move.
         let open = |entry: &&Entry| settings.is_caller() || entry.addresses.is_empty();
         let names: Vec<_> = if entries.iter().any(|entry| open(&entry)) {
@@ -61,7 +67,8 @@ impl Remotes {
             entries,
             asked: None,
             unresolvable: false,
-            turn: 0,
+            aim: None,
+            answered: None,
             inside: Box::new(|_| false),
         };
         if !remotes.complete() {
@@ -94,7 +101,8 @@ impl Remotes {
 
     /// Whether a datagram from `ip` may be looked at.
     pub fn allow(&self, ip: IpAddr) -> bool {
-        self.float || self.entries.is_empty() || self.addresses().any(|address| address.ip() == ip)
+        let listed = || self.addresses().any(|address| address.ip() == ip);
+        self.float || self.entries.is_empty() || self.answered == Some(ip) || listed()
     }
 
     /// Whether it is known who may speak. If not, datagrams wait in the socket.
@@ -104,18 +112,39 @@ impl Remotes {
 
     /// The address to call now.
     pub fn path(&self) -> Option<Path> {
-        let count = self.addresses().count();
-        self.addresses().nth(self.turn.checked_rem(count)?).map(Path::to)
+        let aim = self.aim.filter(|aim| self.addresses().any(|address| address == *aim));
+        aim.or_else(|| self.addresses().next()).map(Path::to)
     }
 
-    /// The address to call when this one does not answer; after the last, names are looked up again.
+    /// The address to call when this one does not answer, if there is another; behind the last comes the first again.
     pub fn next_path(&mut self) -> Option<Path> {
-        let count = self.addresses().count();
-        self.turn = (self.turn + 1).checked_rem(count)?;
-        if self.turn == 0 && self.resolver.is_some() && self.asked.is_none() {
+        let current = self.path()?.remote;
+        // Where two names are one host, its address has one turn.
+        let mut all: Vec<SocketAddr> = Vec::new();
+        for address in self.addresses() {
+            if !all.contains(&address) {
+                all.push(address);
+            }
+        }
+        let place = all.iter().position(|address| *address == current)?;
+        let next = *all.iter().cycle().nth(place + 1)?;
+        self.aim = Some(next);
+        (next != current).then(|| Path::to(next))
+    }
+
+    /// The peer has answered from there: it is called there again.
+    pub fn note_answered(&mut self, remote: SocketAddr) {
+        self.answered = Some(remote.ip());
+        if self.addresses().any(|address| address == remote) {
+            self.aim = Some(remote);
+        }
+    }
+
+    /// An address does not answer, or another network has come: the names may lead elsewhere by now.
+    pub fn look_up_again(&mut self) {
+        if self.resolver.is_some() && self.asked.is_none() {
             self.retry_at = Some(clock::boot());
         }
-        self.path()
     }
 
     /// Waits for the first answers, `limit` at most.
@@ -216,6 +245,10 @@ impl Remotes {
                     log::info!("remote found again host={host}");
                 }
                 let news = entry.addresses != addresses;
+                if self.aim.is_some_and(|aim| entry.addresses.contains(&aim) && !addresses.contains(&aim)) {
+                    // The name has moved, and the turn is still its own.
+                    self.aim = addresses.first().copied();
+                }
                 entry.addresses = addresses;
                 return news;
             }
@@ -250,6 +283,16 @@ impl Entry {
             Host::Name(name) => Some((name.clone(), self.remote.port)),
             Host::Addr(_) => None,
         }
+    }
+}
+
+/// `remote-random`: which of two hosts gets the call is a matter of chance.
+fn shuffle(entries: &mut [Entry]) {
+    for last in (1..entries.len()).rev() {
+        let mut random = [0; 8];
+        // In the order of the file it is no worse.
+        let _ = getrandom::fill(&mut random);
+        entries.swap(last, (u64::from_ne_bytes(random) % (last as u64 + 1)) as usize);
     }
 }
 

@@ -12,6 +12,7 @@
 //! While there are no keys nothing is read from the device but the one packet that shows that somebody wants to
 //! talk: packets wait in the device's own queue, so a wake loses none.
 
+mod calling;
 mod ending;
 mod notes;
 mod outbound;
@@ -319,7 +320,10 @@ impl Tunnel {
                         self.mark('W');
                     }
                     // The protocol repeats what matters.
-                    Err(cause) => self.not_sent(moment.now, datagram.len(), &cause),
+                    Err(cause) => {
+                        self.not_sent(moment.now, datagram.len(), &cause);
+                        self.pass_over_unreachable(moment.now, &path, &cause);
+                    }
                 },
                 Action::Event(event) => self.note_event(moment, event),
             }
@@ -353,12 +357,8 @@ impl Tunnel {
         if !std::mem::take(&mut self.ready.resolver) && !due {
             return Ok(());
         }
-        let news = self.remotes.take_answers(now)?;
-        if (news || self.session.path().is_none())
-            && self.policy.caller
-            && let Some(path) = self.remotes.path()
-        {
-            self.session.set_path(path);
+        if self.remotes.take_answers(now)? || self.session.path().is_none() {
+            self.call_where_it_is_now(now);
         }
         Ok(())
     }

@@ -123,6 +123,7 @@ const EXAMPLES: &[Example] = &[
     ("proto", "proto udp6", |s| s.family == Family::V6, &["proto tcp-client", "proto sctp", "proto"]),
     ("local", "local 192.0.2.7", |s| s.local == Some(addr("192.0.2.7")), &["local", "local 192.0.2", "local ::1\nproto udp4", "local 10.8.0.1\nifconfig 10.8.0.1 10.8.0.2"]),
     ("nobind", "nobind\nremote a", |s| s.lport == 0, &["nobind", "nobind 1", "nobind\nremote a\nlport 5", "nobind\nremote a\nlocal 192.0.2.7"]),
+    ("remote-random", "remote-random", |s| s.remote_random, &["remote-random yes"]),
     ("float", "float", |s| s.float, &["float yes"]),
     ("resolv-retry", "resolv-retry 60", |s| s.resolv_retry == Some(seconds(60)), &["resolv-retry", "resolv-retry never", "resolv-retry -1"]),
     ("connect-retry", "connect-retry 5 60", |s| s.connect_retry == Some(seconds(60)), &["connect-retry 0", "connect-retry 5 4", "connect-retry"]),

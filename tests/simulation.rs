@@ -248,6 +248,34 @@ fn an_unanswered_call_is_repeated_for_ever_with_growing_pauses() {
     assert_eq!(told, [Event::Unanswered { attempts: 4 }, Event::Unanswered { attempts: 8 }]);
 }
 
+#[test]
+fn an_end_that_turns_to_another_address_begins_with_short_pauses_again() {
+    let mut world = World::pair(6);
+    world.ends[B].gone = true;
+    world.give(A, b"hello?");
+    let mut turns = Vec::new();
+    for address in 10..16 {
+        let before = world.ends[A].count(|event| matches!(event, Event::Unanswered { .. }));
+        let since = world.now;
+        while world.ends[A].count(|event| matches!(event, Event::Unanswered { .. })) == before {
+            world.run(ms(5));
+        }
+        world.ends[A].session.turn_to(world.now + ms(1900), address);
+        turns.push(world.now - since);
+    }
+    // The first began before anything was sent.
+    assert!(turns[0] < secs(2) && turns[1..].iter().all(|turn| *turn < secs(4)), "{turns:?}");
+    world.run(ms(100));
+    let called = |address| world.history.iter().filter(|(_, _, to, _)| *to == address).count();
+    assert_eq!([10, 11, 12, 13, 14].map(called), [4; 5], "four calls to each");
+
+    // An answer of the latest one counts, as ever.
+    world.ends[B].gone = false;
+    world.ends[A].session.turn_to(world.now, 2);
+    world.run(ms(300));
+    assert!(world.ends[A].session.can_seal(world.now));
+}
+
 /// Both ends talk every 100 ms.
 fn talk(world: &mut World, duration: Duration) -> [Vec<Vec<u8>>; 2] {
     let mut given = [Vec::new(), Vec::new()];

@@ -102,7 +102,8 @@ impl World {
             12 => self.ends[end].session.restart(),
             13 => self.crash(end),
             14 => self.ends[end].skew = (i64::from(how) - 128) * YEAR / 64,
-            _ => self.ends[end].session.set_path(how & 3),
+            _ if how & 4 == 0 => self.ends[end].session.set_path(how & 3),
+            _ => self.ends[end].session.turn_to(self.now + Duration::from_millis(u64::from(how) * 10), how & 3),
         }
         self.turn(end);
     }

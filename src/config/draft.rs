@@ -148,6 +148,7 @@ fn defaults() -> Settings {
         daemon: false,
         program: "naptun".to_owned(),
         remotes: Vec::new(),
+        remote_random: false,
         local: None,
         lport: DEFAULT_PORT,
         family: Family::Any,

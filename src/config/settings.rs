@@ -21,6 +21,8 @@ pub struct Settings {
 
     /// `remote`, in order: whom a caller calls, or who alone may speak to a listener.
     pub remotes: Vec<Remote>,
+    /// `remote-random`: the order is shuffled at the start.
+    pub remote_random: bool,
     /// `local`: the address to bind.
     pub local: Option<Host>,
     /// The UDP port to bind (`lport`, `port`); 0 with `nobind`. Default 1194.

@@ -127,6 +127,11 @@ fn float(draft: &mut Draft, _: &Statement) -> Applied {
     Ok(())
 }
 
+fn remote_random(draft: &mut Draft, _: &Statement) -> Applied {
+    draft.settings.remote_random = true;
+    Ok(())
+}
+
 fn nobind(draft: &mut Draft, _: &Statement) -> Applied {
     draft.nobind = true;
     Ok(())
@@ -169,7 +174,8 @@ fn refuse_ipv6only(params: &[String]) -> Option<(&'static str, &'static str)> {
 /// Name, parameters, what does it, what it does.
 #[rustfmt::skip]
 static WORKS: &[(&str, &str, Apply, &str)] = &[
-    ("remote", "host [port] [proto]", link::remote, "the peer, by address or name; may be repeated. Given, this end calls; under inetd only this peer may call"),
+    ("remote", "host [port] [proto]", link::remote, "the peer, by address or name; may be repeated: each address is tried for some seconds, then the next. Given, this end calls; under inetd only this peer may call"),
+    ("remote-random", "", remote_random, "begin with any of several remotes, not with the first"),
     ("secret", "file [direction]", crypto::secret, "the shared key: a file, or <secret> ... </secret> in the configuration (then mode 0600). The direction, 0 or 1, is not needed"),
     ("dev", "name", device::dev, "the device: tun or tap for the next free unit, or a name as tun0"),
     ("dev-type", "type", device::dev_type, "tun or tap, for a device whose name does not begin with it"),
@@ -265,7 +271,6 @@ static HARMLESS: &[(&str, Refuse, &str)] = &[
     ("ifconfig-nowarn", never, "addresses that do not mirror each other are an error of both ends, not a warning"),
     ("route-delay up-delay", never, "the listener's device and routes come with the first authenticated packet, the caller's at once"),
     ("connect-retry-max connect-timeout server-poll-timeout", never, "the peer is called for ever; ping-exit and inactive end it"),
-    ("remote-random", never, "remotes are tried in order"),
     ("socket-flags disable-dco", never, "the socket is set up for bursts without being asked"),
     ("chroot", never, "Landlock and seccomp leave the process no file to open"),
     ("status-version suppress-timestamps machine-readable-output errors-to-stderr echo parameter", never, "the form of logs and status is fixed"),

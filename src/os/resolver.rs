@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use crate::error::{Error, Exit, Result};
 use crate::os::child::{Child, Link, Received};
+use crate::os::hosts;
 use crate::os::privileges::{self, Identity};
 
-/// The most addresses of one answer.
-pub const ADDRESSES: usize = 8;
+/// The most addresses of one answer: of either IP version enough, whichever comes first.
+pub const ADDRESSES: usize = 32;
 /// An address in an answer: IPv6 or mapped IPv4 (16) | port (2) | scope (4).
 const ADDRESS: usize = 22;
 /// The longest reason of a failure, bytes.
@@ -100,13 +101,22 @@ fn serve(link: &Link, hosts: &[(String, u16)], identity: Option<&Identity>) -> E
             continue;
         };
         let answer = match &reduced {
-            Ok(_) => (name.as_str(), *port).to_socket_addrs().map(Vec::from_iter).map_err(|e| e.to_string()),
+            Ok(_) => look_up(name, *port),
             Err(error) => Err(error.to_string()),
         };
         if link.send(&[&[number][..], &encode(&answer)].concat()).is_err() {
             return Exit::Ok;
         }
     }
+}
+
+/// /etc/hosts is read anew each time, and has the first word whatever nsswitch.conf(5) says: so it was at the start.
+fn look_up(name: &str, port: u16) -> Answer {
+    let found = hosts::look_up(name);
+    if found.is_empty() {
+        return (name, port).to_socket_addrs().map(Vec::from_iter).map_err(|e| e.to_string());
+    }
+    Ok(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
 }
 
 /// `+` and addresses, or `-` and a reason.
@@ -165,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_long_list_is_cut_and_an_empty_one_is_a_failure() {
-        let many: Vec<SocketAddr> = (1..30).map(|port| SocketAddr::from(([192, 0, 2, 1], port))).collect();
+        let many: Vec<SocketAddr> = (1..100).map(|port| SocketAddr::from(([192, 0, 2, 1], port))).collect();
         assert_eq!(decode(&encode(&Ok(many.clone()))), Ok(many[..ADDRESSES].to_vec()));
         assert!(decode(&encode(&Ok(Vec::new()))).is_err());
     }

@@ -170,6 +170,7 @@ impl Tunnel {
                         signal.name()
                     );
                     self.session.restart();
+                    self.call_again();
                 }
                 Some(signal) => self.begin_to_end(now, End::Signal(signal)),
             }

@@ -57,15 +57,22 @@ impl Tunnel {
     pub(super) fn note_event(&mut self, moment: &Moment, event: Event<Path>) {
         match event {
             Event::Established { theirs, aead, path } => {
+                self.remotes.note_answered(path.remote);
                 self.begin_path(moment.now, path.remote.ip());
                 self.note_established(&theirs, aead, path);
             }
             Event::Rekeyed => log::debug!("session rekeyed {}", peer(self.session.path())),
-            Event::Mismatched { mismatch, path } => self.note_mismatch(mismatch, path),
-            Event::Unanswered { attempts } => self.note_unanswered(attempts),
+            Event::Mismatched { mismatch, path } => {
+                self.note_mismatch(mismatch, path);
+                self.turn_from_refusal(moment.now, path);
+            }
+            Event::Unanswered { attempts } => {
+                self.note_unanswered(attempts);
+                self.call_next(moment.now);
+            }
             Event::Silent => {
                 log::info!("peer silent, calling it again {}", peer(self.session.path()));
-                self.call_where_configured();
+                self.call_again();
             }
             Event::Roamed { from, to } => {
                 self.begin_path(moment.now, to.remote.ip());
@@ -81,7 +88,7 @@ impl Tunnel {
             Event::PingTimeout => {
                 log::info!("ping timeout, calling the peer again {}", peer(self.session.path()));
                 self.session.restart();
-                self.call_where_configured();
+                self.call_again();
             }
         }
     }
@@ -122,10 +129,6 @@ impl Tunnel {
         if !std::mem::replace(&mut self.notes.unanswered, true) {
             log::warn!("no answer, trying for ever attempts={attempts} {}", peer(self.session.path()));
         }
-        // A listener has nowhere else to look for its peer than where it last was.
-        if let Some(path) = self.remotes.next_path().filter(|_| self.policy.caller) {
-            self.session.set_path(path);
-        }
     }
 
     /// Somebody on the path can pass authentic packets on from two addresses in turn: no line for each.
@@ -147,13 +150,6 @@ impl Tunnel {
             log::warn!("path is narrower than 1500 bytes, cutting datagrams at {most} bytes");
         } else {
             log::info!("path takes datagrams of {most} bytes");
-        }
-    }
-
-    /// A peer that has gone silent may have been followed to where it never was.
-    fn call_where_configured(&mut self) {
-        if let Some(path) = self.remotes.path().filter(|_| self.policy.caller) {
-            self.session.set_path(path);
         }
     }
 

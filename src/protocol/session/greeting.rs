@@ -33,6 +33,9 @@ pub(super) struct Outstanding {
     /// In one place: it holds the ephemeral key, and a move leaves a copy behind.
     initiation: Box<Initiation>,
     attempts: u32,
+    /// Of these, those to the present address since the pauses began anew.
+    here: u32,
+    /// Before the next one; zero where the pauses begin anew.
     pause: Duration,
     pub(super) retry_at: Time,
 }
@@ -48,6 +51,13 @@ pub(super) struct HalfOpen<P> {
 impl Outstanding {
     pub(super) fn carriage(&self) -> Carriage {
         self.initiation.carriage
+    }
+
+    /// The next one goes out at this time at the latest, and is the first of a new row.
+    pub(super) fn begin_anew(&mut self, at: Time) {
+        self.retry_at = self.retry_at.min(at);
+        self.pause = Duration::ZERO;
+        self.here = 0;
     }
 }
 
@@ -72,10 +82,11 @@ impl<P: Copy + Eq> Session<P> {
     pub(super) fn initiate(&mut self, moment: &Moment, carriage: Carriage, entropy: &mut dyn Entropy) {
         let Some(path) = self.path else { return };
         self.untidy = true;
-        let (attempts, pause) = match &self.outstanding {
-            Some(last) => (last.attempts + 1, (last.pause * 2).min(self.timers.retry_most)),
-            None => (1, self.timers.retry_first),
+        let (attempts, here, pause) = match &self.outstanding {
+            Some(last) => (last.attempts + 1, last.here + 1, last.pause * 2),
+            None => (1, 1, Duration::ZERO),
         };
+        let pause = pause.max(self.timers.retry_first).min(self.timers.retry_most);
         self.record.sent = moment.wall.max(self.record.sent.saturating_add(1));
         let passed = self.path_mtu.as_ref().map_or(0, PathMtu::known) as u16;
         let hello = Hello { stamp: self.record.sent, passed, ..self.ours };
@@ -96,8 +107,8 @@ impl<P: Copy + Eq> Session<P> {
         }
         let retry_at = moment.now + jittered(pause, entropy);
         let initiation = Box::new(initiation);
-        self.outstanding = Some(Outstanding { initiation, attempts, pause, retry_at });
-        if attempts % TELL_EVERY == 0 {
+        self.outstanding = Some(Outstanding { initiation, attempts, here, pause, retry_at });
+        if here % TELL_EVERY == 0 {
             self.tell(Event::Unanswered { attempts });
         }
     }

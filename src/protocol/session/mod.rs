@@ -216,6 +216,16 @@ impl<P: Copy + Eq> Session<P> {
         self.path = Some(path);
     }
 
+    /// Where the peer is to be called from now on, if it does not answer: the next call goes out at `at` if it would not
+    /// before, and pauses begin with the shortest again. Without a call under way it is the same as
+    /// [`set_path`](Self::set_path).
+    pub fn turn_to(&mut self, at: Time, path: P) {
+        self.path = Some(path);
+        if let Some(ours) = self.outstanding.as_mut().filter(|ours| ours.carriage() == Carriage::Envelope) {
+            ours.begin_anew(at);
+        }
+    }
+
     /// Where the peer is, if that is known.
     pub fn path(&self) -> Option<P> {
         self.path
