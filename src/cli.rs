@@ -5,6 +5,8 @@
 //! directive takes; a directive that is no flag of its own goes through a hidden one. Nothing here prints or exits:
 //! under a super-server the standard descriptors are the tunnel's socket.
 
+mod check;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +16,7 @@ use crate::config::check_cd;
 use crate::config::grammar::{self, Statement};
 use crate::config::problem::{Place, shown};
 use crate::config::table;
+use crate::doctor::Request;
 use crate::error::{Exit, one_line};
 
 /// Flags without a value.
@@ -59,13 +62,8 @@ pub enum Parsed {
         /// All other flags as directives, `config` among them.
         statements: Vec<Statement>,
     },
-    /// `check [--cd DIR] FILE...`
-    Check {
-        /// `--cd`, not checked yet.
-        cd: Option<PathBuf>,
-        /// The files, at least one.
-        files: Vec<PathBuf>,
-    },
+    /// `check [--cd DIR] [FILE...]`
+    Check(Request),
     /// `--genkey [--secret FILE]`
     GenKey {
         /// Where the key goes; `None` is standard output.
@@ -226,20 +224,7 @@ pub struct Args {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand)]
 enum Command {
-    Check(Check),
-}
-
-/// Find every error of configuration files and of the keys they name.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "check")]
-struct Check {
-    /// where file names start: absolute, without . and ..
-    #[argh(option, arg_name = "dir")]
-    cd: Option<String>,
-
-    /// configuration files
-    #[argh(positional, arg_name = "file")]
-    files: Vec<String>,
+    Check(check::Check),
 }
 
 impl Args {
@@ -344,16 +329,6 @@ impl Args {
             statements.push(statement(split("directive", value)?));
         }
         Ok(statements)
-    }
-}
-
-impl Check {
-    fn request(self) -> Result<Parsed, Early> {
-        if self.files.is_empty() {
-            return Err(usage("check: names no file; expected naptun check [--cd DIR] FILE..."));
-        }
-        let files = self.files.into_iter().map(PathBuf::from).collect();
-        Ok(Parsed::Check { cd: self.cd.map(PathBuf::from), files })
     }
 }
 

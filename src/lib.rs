@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod error;
 pub mod interface;
 pub mod launch;
@@ -92,8 +93,8 @@ fn command(arguments: &[OsString], inherited: Inherited, told: &Told) -> std::re
     })?;
     match parsed {
         Parsed::GenKey { file } => generate_key(file, told).map_err(|error| told.failure(&error)),
-        Parsed::Check { cd, files } => {
-            let (lines, exit) = config::check::check(cd.as_deref(), &files);
+        Parsed::Check(request) => {
+            let (lines, exit) = doctor::examine(&request);
             told.text(&lines.iter().map(|line| format!("{}\n", one_line(line))).collect::<String>());
             Ok(exit)
         }

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use naptun::cli::{Args, Early, Parsed};
-use naptun::config::check::check;
 use naptun::config::grammar::{self, Statement};
 use naptun::config::problem::{Place, Problem};
 use naptun::config::settings::*;
 use naptun::config::table::{self, Standing};
 use naptun::config::{Loaded, check_cd, load, resolve};
+use naptun::doctor::{self, Request};
 use naptun::error::Exit;
 use naptun::prepare;
 use proptest::prelude::*;
@@ -828,12 +828,16 @@ fn keys_and_checks_are_asked_for_in_every_known_form() {
         assert_eq!(key(args), Some("k".into()), "{args:?}");
     }
     assert_eq!(key(&["--genkey", "--secret", "k", "--cd", "/tmp"]), Some("/tmp/k".into()));
-    match parse(&["check", "--cd", "/etc", "a", "b"]) {
-        Ok(Parsed::Check { cd, files }) => {
-            assert_eq!((cd, files), (Some("/etc".into()), vec!["a".into(), "b".into()]))
-        }
+    let check = |args: &[&str]| match parse(args) {
+        Ok(Parsed::Check(request)) => request,
         other => panic!("{other:?}"),
-    }
+    };
+    let request =
+        Request { cd: Some("/etc".into()), files: vec!["a".into(), "b".into()], ..Request::default() };
+    assert_eq!(check(&["check", "--cd", "/etc", "a", "b"]), request);
+    let request = Request { openvpn: vec!["a".into()], files_only: true, ..Request::default() };
+    assert_eq!(check(&["check", "--files-only", "--openvpn", "a"]), request);
+    assert_eq!(check(&["check", "--cd", "/etc"]), Request { cd: Some("/etc".into()), ..Request::default() });
 }
 
 #[test]
@@ -844,12 +848,29 @@ fn check_reports_every_file_and_every_key() {
     dir.file("open.key", key.as_bytes(), 0o644);
     dir.file("good.conf", "secret good.key\ndev tun\npersist-tun\n", 0o644);
     dir.file("open.conf", "secret open.key\ndev tun\nverb x\n", 0o644);
-    let (found, exit) = check(Some(&dir.0), &["good.conf".into()]);
-    assert_eq!((found.len(), found[1].as_str(), exit), (2, "good.conf: ok", Exit::Ok), "{found:?}");
-    let (found, exit) = check(Some(&dir.0), &["good.conf".into(), "open.conf".into(), "gone.conf".into()]);
-    assert_eq!((found.len(), exit), (5, Exit::Config), "{found:?}");
-    assert!(found[2].starts_with("open.conf:3: verb \"x\"") && found[3].contains("chmod 600"), "{found:?}");
-    assert_eq!(check(Some(Path::new("etc")), &["good.conf".into()]).1, Exit::Config);
+    let check = |cd: &Path, files: &[&str]| {
+        let files = files.iter().map(PathBuf::from).collect();
+        doctor::examine(&Request { cd: Some(cd.into()), files, files_only: true, ..Request::default() })
+    };
+    let (found, exit) = check(&dir.0, &["good.conf"]);
+    let note = "good.conf:3: note: persist-tun: key, device and addresses stay through every restart anyway";
+    assert_eq!(found, [note, "    persist-tun", "    ^^^^^^^^^^^", "good.conf: ok"]);
+    assert_eq!(exit, Exit::Ok);
+    let (found, exit) = check(&dir.0, &["good.conf", "open.conf", "gone.conf"]);
+    let path = dir.0.display();
+    let lines = [
+        &format!(
+            "open.conf:1: error: secret: read key {path}/open.key: is open to group or others (mode 0644); chmod 600 {path}/open.key"
+        ),
+        "    secret open.key",
+        "           ^^^^^^^^",
+        "open.conf:3: error: verb \"x\": is no number; expected a number from 0 to 11",
+        "    verb x",
+        "         ^",
+        &format!("gone.conf: error: config \"gone.conf\": {path}/gone.conf: no such file or directory"),
+    ];
+    assert_eq!((&found[4..], exit), (&lines.map(str::to_owned)[..], Exit::Config));
+    assert_eq!(check(Path::new("etc"), &["good.conf"]).1, Exit::Config);
 }
 
 proptest! {

@@ -79,11 +79,7 @@ fn a_key_that_is_none_is_refused_with_one_line_that_does_not_show_it() {
         for (way, output, code) in
             [("--daemon", &daemon, *code), ("foreground", &foreground, *code), ("check", &check, 78)]
         {
-            let said = [
-                complaints(output),
-                String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect(),
-            ]
-            .concat();
+            let said = [complaints(output), reported(output)].concat();
             assert_eq!(output.status.code(), Some(code), "{what}, {way}: {said:?}");
             assert_eq!(said.len(), 1, "{what}, {way}: {said:?}");
             assert!(said[0].contains(reason) && said[0].contains("/k/key"), "{what}, {way}: {said:?}");
@@ -108,6 +104,12 @@ fn a_key_that_is_none_is_refused_with_one_line_that_does_not_show_it() {
         stop(fri);
     }
     figure(26, &format!("{} other spellings of the same key make a tunnel, CRLF among them", ACCEPTED.len()));
+}
+
+/// The lines on standard output, without the lines of files that they are about.
+fn reported(output: &Output) -> Vec<String> {
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    said.lines().filter(|line| !line.starts_with("    ")).map(str::to_owned).collect()
 }
 
 /// Four digits in a row of each line would be too much; eight leave chance out.

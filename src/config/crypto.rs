@@ -24,7 +24,14 @@ pub(super) fn secret(draft: &mut Draft, statement: &Statement) -> Applied {
     match statement.param(2) {
         None => {}
         Some("0" | "1") => draft.notice(&statement.place, "secret", DIRECTION),
-        Some(word) => return Err(Fault::new(word, "is no key direction", "expected 0 or 1, or nothing")),
+        Some(word) => {
+            let word = if word.len() > 2 { "" } else { word };
+            return Err(Fault::new(
+                word,
+                "the second word is no key direction",
+                "expected 0 or 1, or nothing",
+            ));
+        }
     }
     draft.secret = Some(Secret::File(draft.path(statement.param(1).unwrap_or_default())?));
     Ok(())

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::file;
 use super::grammar::{self, Statement};
 use super::key;
-use super::problem::{Fault, Place, Problem};
+use super::problem::{Fault, Place, Problem, shown_path};
 use crate::error::{Error, Exit, Result};
 
 /// Bytes in a configuration file.
@@ -155,7 +155,7 @@ fn read_text(base: &Path, name: &str) -> std::result::Result<Text, Fault> {
     }
     let path = resolve_path(base, Path::new(name));
     let unreadable = |error: io::Error| {
-        let cause = Error::new(Exit::NoInput, path.display().to_string(), error).to_string();
+        let cause = Error::new(Exit::NoInput, shown_path(&path), error).to_string();
         Fault::new(name, cause, "").exit(Exit::NoInput)
     };
     let (file, metadata) = file::open(&path, true).map_err(unreadable)?;

@@ -13,6 +13,7 @@ use nix::unistd::Uid;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::file;
+use super::problem::{like_a_key, shown_path};
 use super::settings::Secret;
 use crate::error::{Error, Exit, Result};
 
@@ -136,12 +137,10 @@ impl Aside {
 /// # Errors
 /// `EX_NOINPUT` if it cannot be read, `EX_NOPERM` if others may have seen it, `EX_DATAERR` if it is malformed.
 pub fn read(path: &Path) -> Result<StaticKey> {
-    let act = || format!("read key {}", path.display());
+    let act = || format!("read key {}", shown_path(path));
     let (file, metadata) = file::open(path, false).map_err(|error| unreadable(path, error))?;
     if let Some((exit, cause, advice)) = refusal(&metadata) {
-        return Err(
-            Error::new(exit, act(), cause).advise(advice.replace("FILE", &path.display().to_string()))
-        );
+        return Err(Error::new(exit, act(), cause).advise(advice.replace("FILE", &shown_path(path))));
     }
     let text =
         file::read_capped(file, MAX_KEY_FILE).map_err(|error| Error::new(Exit::NoInput, act(), error))?;
@@ -249,13 +248,18 @@ pub(super) fn exposure(metadata: &Metadata) -> Option<(String, &'static str)> {
 }
 
 fn unreadable(path: &Path, error: io::Error) -> Error {
-    let act = format!("read key {}", path.display());
+    let act = format!("read key {}", shown_path(path));
     match error.raw_os_error() {
         Some(libc::ELOOP) => {
             Error::new(Exit::NoPermission, act, "is a symbolic link").advise("name the key file itself")
         }
         Some(libc::ENXIO) => Error::new(Exit::NoInput, act, "is a socket or a device without a driver")
             .advise("name the key file itself"),
+        Some(libc::ENOENT | libc::ENAMETOOLONG) if like_a_key(&path.to_string_lossy()) => {
+            Error::new(Exit::NoInput, act, error).advise(
+                "a key itself belongs between <secret> and </secret>, or into a file that secret names",
+            )
+        }
         Some(libc::ENOENT) => Error::new(Exit::NoInput, act, error)
             .advise("make one with naptun --genkey --secret FILE, and copy it to both ends"),
         _ => Error::new(Exit::NoInput, act, error),

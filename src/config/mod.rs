@@ -5,11 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-pub mod check;
 mod crypto;
 mod device;
 pub mod dns;
 mod draft;
+pub mod examine;
 mod file;
 pub mod grammar;
 mod include;

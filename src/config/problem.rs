@@ -1,6 +1,7 @@
 //! What is wrong with a configuration, and where.
 
 use std::fmt;
+use std::path::Path;
 
 use crate::error::{Error, Exit, one_line};
 
@@ -100,23 +101,35 @@ impl Problem {
         }
     }
 
+    /// The problem without its place.
+    pub fn message(&self) -> String {
+        let (object, Fault { cause, expected, .. }) = (self.object(), &self.fault);
+        let separator = if expected.is_empty() { "" } else { "; " };
+        let colon = if object.is_empty() { "" } else { ": " };
+        format!("{object}{colon}{cause}{separator}{expected}")
+    }
+
     /// Place, directive and word.
     fn subject(&self) -> String {
-        let (place, directive, word) = (&self.place, &self.directive, &self.fault.word);
+        let colon = if self.object().is_empty() { "" } else { ": " };
+        format!("{}{colon}{}", self.place, self.object())
+    }
+
+    /// Directive and word.
+    fn object(&self) -> String {
+        let (directive, word) = (&self.directive, &self.fault.word);
         match (directive.is_empty(), word.is_empty() || word == directive) {
-            (true, true) => place.to_string(),
-            (true, false) => format!("{place}: {}", shown(word)),
-            (false, true) => format!("{place}: {directive}"),
-            (false, false) => format!("{place}: {directive} {}", shown(word)),
+            (true, true) => String::new(),
+            (true, false) => shown(word),
+            (false, true) => directive.clone(),
+            (false, false) => format!("{directive} {}", shown(word)),
         }
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let separator = if self.fault.expected.is_empty() { "" } else { "; " };
-        let Fault { cause, expected, .. } = &self.fault;
-        f.write_str(&one_line(&format!("{}: {cause}{separator}{expected}", self.subject())))
+        f.write_str(&one_line(&format!("{}: {}", self.place, self.message())))
     }
 }
 
@@ -150,8 +163,21 @@ pub fn shown(word: &str) -> String {
 }
 
 /// Whether `word` may be a line of a key, or hold one.
-pub(super) fn like_a_key(word: &str) -> bool {
+pub fn like_a_key(word: &str) -> bool {
     hexadecimal_run(word) >= KEY_DIGITS
+}
+
+/// The name of a file for a message. A line of a key that stands where a name belongs is not repeated.
+pub(super) fn shown_path(path: &Path) -> String {
+    let name = path.display().to_string();
+    match hexadecimal_run(&name) {
+        digits if digits < KEY_DIGITS => name,
+        digits => {
+            let parent = path.parent().map(|dir| dir.display().to_string());
+            let parent = parent.filter(|dir| !like_a_key(dir)).unwrap_or_default();
+            format!("{}/({digits} hexadecimal digits, not shown)", parent.trim_end_matches('/'))
+        }
+    }
 }
 
 fn hexadecimal_run(word: &str) -> usize {

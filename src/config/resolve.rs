@@ -27,12 +27,22 @@ pub(super) fn resolve_parts(
     base: &Path,
     whole: Option<&Place>,
 ) -> Result<Settings, Vec<Problem>> {
+    let (settings, problems) = resolve_all(statements, base, whole);
+    if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
+/// As [`resolve_parts`], with the settings as far as they can be told beside the problems.
+pub(super) fn resolve_all(
+    statements: &[Statement],
+    base: &Path,
+    whole: Option<&Place>,
+) -> (Settings, Vec<Problem>) {
     let mut draft = Draft::new(base);
     for statement in statements {
         apply(&mut draft, statement);
         if draft.problems.len() >= MAX_PROBLEMS {
             draft.problems.push(too_many(&statement.place));
-            return Err(draft.problems);
+            return (draft.settings, draft.problems);
         }
     }
     if let Some(whole) = whole {
@@ -49,7 +59,7 @@ pub(super) fn resolve_parts(
     ] {
         finish(&mut draft);
     }
-    if draft.problems.is_empty() { Ok(draft.settings) } else { Err(draft.problems) }
+    (draft.settings, draft.problems)
 }
 
 fn require(draft: &mut Draft, whole: &Place) {
@@ -130,7 +140,8 @@ fn arity(statement: &Statement, directive: &Directive) -> Result<(), Fault> {
         (min, max) if max >= MAX_WORDS - 1 => format!("{} or more", parameters(min)),
         (min, max) => format!("{min} to {}", parameters(max)),
     };
-    let word = statement.param(max + 1).unwrap_or_default();
+    // Behind `secret` a key may have been pasted, in groups of digits too short to be known by.
+    let word = statement.param(max + 1).filter(|_| directive.name != "secret").unwrap_or_default();
     Err(Fault::new(word, format!("takes {takes}, not {given}"), format!("expected {}", directive.usage())))
 }
 

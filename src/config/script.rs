@@ -8,7 +8,7 @@ use nix::unistd::Uid;
 use super::draft::Draft;
 use super::file;
 use super::grammar::{self, Statement};
-use super::problem::Fault;
+use super::problem::{Fault, shown_path};
 use super::value;
 use crate::error::{Error, Exit};
 
@@ -88,7 +88,7 @@ fn command(draft: &Draft, text: &str) -> Result<Vec<String>, Fault> {
 /// Symbolic links are followed: it is the file that runs which must be safe.
 fn runnable(path: &Path, word: &str) -> Applied {
     let metadata = std::fs::metadata(path).map_err(|error| {
-        let error = Error::new(Exit::NoInput, path.display().to_string(), error);
+        let error = Error::new(Exit::NoInput, shown_path(path), error);
         Fault::new(word, error.to_string(), "expected an executable file").exit(Exit::NoInput)
     })?;
     let fault =
