@@ -191,48 +191,6 @@ fn a_tap_that_comes_and_goes_never_changes_the_address_of_the_bridge() {
 }
 
 #[test]
-fn rc_naptun_stops_only_what_is_a_naptun() {
-    let Some(lab) = Lab::new("rc") else { return };
-    // A stand-in with the options of the caller: it writes its pid file and stays.
-    lab.fri.write_script(
-        "/run/caller",
-        "#!/bin/sh
-[ \"$*\" = '--port timbuktu-srv1 --daemon --cd /etc/naptun --config tun-fri-mon.conf --writepid \
-/run/naptun-tun-fri-mon.conf.pid' ] || exit 64
-cp /usr/bin/sleep /run/naptun
-setsid /run/naptun 1000 </dev/null >/dev/null 2>&1 &
-echo $! >/run/naptun-tun-fri-mon.conf.pid
-",
-    );
-    lab.fri.ok(&["mount", "--bind", "/run/caller", "/usr/sbin/naptun"]);
-    let rc = |verb: &str| lab.fri.run(&["/etc/naptun/rc.naptun", verb]).status.code();
-    let pidfile = "/run/naptun-tun-fri-mon.conf.pid";
-
-    assert_eq!(rc("status"), Some(3));
-    assert_eq!(rc("start"), Some(0));
-    assert_eq!(rc("status"), Some(0));
-    assert_eq!(rc("start"), Some(0));
-    assert_eq!(lab.fri.processes("naptun").len(), 1, "a second start made a second caller");
-    assert_eq!(rc("restart"), Some(0));
-    assert_eq!(rc("stop"), Some(0));
-    assert!(lab.fri.processes("naptun").is_empty());
-    assert_eq!(rc("status"), Some(3));
-
-    let stranger = lab.fri.spawn(&["sleep", "1000"]);
-    eventually("the stranger runs", SOON, || lab.fri.processes("sleep").len() == 2);
-    let pid = lab.fri.processes("sleep").last().unwrap().pid();
-    lab.fri.write(pidfile, &format!("{pid}\n"));
-    assert_eq!(rc("status"), Some(1));
-    assert_eq!(rc("stop"), Some(0));
-    assert!(lab.fri.processes("sleep").iter().any(|p| p.pid() == pid), "it killed a stranger");
-    drop(stranger);
-
-    assert_eq!(rc("jump"), Some(2));
-    lab.fri.ok(&["rm", "/etc/naptun/callers"]);
-    assert_eq!(rc("start"), Some(6));
-}
-
-#[test]
 fn a_laboratory_ends_with_whoever_started_it() {
     let Some(lab) = Lab::new("owner") else { return };
     drop(lab);

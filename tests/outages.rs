@@ -308,9 +308,9 @@ fn too_few_descriptors_are_told_and_do_not_make_a_super_server_spin() {
 
 /// A script takes the place of the program, since the line of an inetd has no room for another one.
 fn start(lab: &Lab, inetd: bool, limit: u32) {
-    let limited = format!("#!/bin/sh\nexec prlimit --nofile={limit}:{limit} /run/naptun \"$@\"\n");
+    let limited = format!("#!/bin/sh\nexec prlimit --nofile={limit}:{limit} /run/real-naptun \"$@\"\n");
     lab.mon.write_script("/run/limited", &limited);
-    lab.mon.sh("touch /run/naptun; mount --bind /usr/sbin/naptun /run/naptun; mount --bind /run/limited /usr/sbin/naptun");
+    lab.mon.sh("touch /run/real-naptun; mount --bind /usr/sbin/naptun /run/real-naptun; mount --bind /run/limited /usr/sbin/naptun");
     if inetd { lab.mon.inetd() } else { lab.mon.xinetd() }
 }
 
