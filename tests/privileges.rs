@@ -33,6 +33,8 @@ struct Way {
     /// What takes the place of `user nobody` and `group nogroup`, and who that is.
     user: &'static str,
     ids: (&'static str, &'static str),
+    /// The package's user is there.
+    account: bool,
     resolver: bool,
 }
 
@@ -45,6 +47,7 @@ const USUAL: Way = Way {
     more: "",
     user: "user nobody\ngroup nogroup\n",
     ids: ("nobody", "nogroup"),
+    account: false,
     resolver: false,
 };
 
@@ -70,6 +73,14 @@ const WAYS: &[Way] = &[
     },
     Way { name: "tap", tap: true, ..USUAL },
     Way { name: "nobody by default", user: "", ..USUAL },
+    Way {
+        name: "naptun by default where it is",
+        user: "",
+        ids: ("naptun", "naptun"),
+        account: true,
+        ..USUAL
+    },
+    Way { name: "the configuration before the default", account: true, ..USUAL },
     Way { name: "another user", user: "user mail\ngroup daemon\n", ids: ("mail", "daemon"), ..USUAL },
     Way { name: "the user's own group", user: "user mail\n", ids: ("mail", "mail"), ..USUAL },
     Way { name: "resolver", resolver: true, ..USUAL },
@@ -124,6 +135,10 @@ impl Way {
         };
         for (host, file) in [(&lab.mon, listener), (&lab.fri, calls)] {
             host.write_script("/etc/naptun/none", "#!/bin/sh\n");
+            if self.account {
+                host.append("/etc/passwd", "naptun:x:990:990::/nonexistent:/usr/sbin/nologin\n");
+                host.append("/etc/group", "naptun:x:990:\n");
+            }
             host.sh(&format!("sed -i '/^user /d; /^group /d' {file}"));
             host.append(file, &format!("{}{}", self.user, self.more));
         }

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::grammar::Statement;
 use super::include::resolve_path;
 use super::problem::{Fault, Place, Problem};
+use super::process;
 use super::settings::{
     Ciphers, DeviceType, Dns, Family, Host, Inactive, LogTarget, Mssfix, Secret, Settings,
 };
@@ -180,7 +181,7 @@ fn defaults() -> Settings {
         setenv: Vec::new(),
         dhcp_options: Vec::new(),
         dns: Dns::default(),
-        user: "nobody".to_owned(),
+        user: process::ANY_USER.to_owned(),
         group: None,
         nice: None,
         mlock: false,

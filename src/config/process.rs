@@ -11,6 +11,13 @@ use crate::error::Exit;
 
 type Applied = Result<(), Fault>;
 
+/// The user that a package makes for us alone: what else runs as nobody cannot signal or trace it.
+const OWN_USER: &str = "naptun";
+/// The user to become where there is none of our own.
+pub(super) const ANY_USER: &str = "nobody";
+/// Numbers of users that no person has (SYS_UID_MAX of login.defs).
+const SYSTEM_USERS: std::ops::RangeInclusive<u32> = 1..=999;
+
 pub(super) fn daemon(draft: &mut Draft, statement: &Statement) -> Applied {
     draft.settings.daemon = true;
     program(draft, statement.param(1))
@@ -125,7 +132,7 @@ pub(super) fn finish(draft: &mut Draft) {
 }
 
 fn settle_user(draft: &mut Draft) {
-    let name = draft.user.clone().unwrap_or_else(|| "nobody".to_owned());
+    let name = draft.user.clone().unwrap_or_else(|| default_user().to_owned());
     let Some(user) = users::get_user_by_name(&name) else {
         let fault = Fault::new(name, "there is no such user", "name one that exists with user");
         return draft.fault("user", fault.exit(Exit::NoUser));
@@ -139,6 +146,21 @@ fn settle_user(draft: &mut Draft) {
         );
     }
     draft.settings.user = name;
+}
+
+/// Asked of the file alone, as for groups below: looking for a user who is not there goes through every source of names.
+fn default_user() -> &'static str {
+    let accounts = std::fs::read("/etc/passwd").unwrap_or_default();
+    let ours = String::from_utf8_lossy(&accounts).lines().any(is_our_account);
+    if ours { OWN_USER } else { ANY_USER }
+}
+
+/// Whether a line of passwd(5) is the package's user, and not a person of that name.
+fn is_our_account(line: &str) -> bool {
+    let mut fields = line.split(':');
+    let name = fields.next();
+    let number = fields.nth(1).and_then(|uid| uid.parse().ok());
+    name == Some(OWN_USER) && number.is_some_and(|uid| SYSTEM_USERS.contains(&uid))
 }
 
 /// Asked of the file alone: looking for a group that is not there goes through every source of names, which costs a
@@ -163,4 +185,19 @@ fn settle_group(draft: &mut Draft) {
         return draft.fault("group", fault.exit(Exit::NoUser));
     }
     draft.settings.group = Some(name);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_system_user_is_ours_by_default() {
+        assert!(is_our_account("naptun:x:112:117::/nonexistent:/usr/sbin/nologin"));
+        let others =
+            ["naptun:x:0:0::/:", "naptun:x:1000:1000:Nap Tun:/home/naptun:/bin/sh", "naptun2:x:112:117::/:"];
+        for line in others.into_iter().chain(["naptun", "naptun:x:", "naptun:x:-1:", "", "+naptun::::::"]) {
+            assert!(!is_our_account(line), "{line}");
+        }
+    }
 }

@@ -89,7 +89,7 @@ pub struct Settings {
     /// `dns`, for the scripts.
     pub dns: Dns,
 
-    /// `user`; `nobody` by default.
+    /// `user`; by default `naptun` where there is such a system user, otherwise `nobody`.
     pub user: String,
     /// `group`; by default that of the user.
     pub group: Option<String>,

@@ -217,7 +217,7 @@ static WORKS: &[(&str, &str, Apply, &str)] = &[
     ("ignore-unknown-option", "name ...", process::ignore_unknown_option, "these directives, where they follow and are not known, are ignored with a notice"),
     ("inetd", "[wait] [program]", process::inetd, "a super-server started this process and passes the socket; the name is for the log"),
     ("daemon", "[program]", process::daemon, "go to the background once initialisation is complete"),
-    ("user", "name", process::user, "the user to become; nobody by default"),
+    ("user", "name", process::user, "the user to become; by default naptun where there is a system user of that name, otherwise nobody"),
     ("group", "name", process::group, "the group to become; that of the user by default. Where nobody is missing, nogroup"),
     ("cd", "dir", done, "where file names start: absolute, without . and ..; in a file the first directive, or the same as --cd"),
     ("config", "file", done, "read this file here; up to ten deep, by a name relative to cd"),
