@@ -34,7 +34,7 @@ _naptun_tables() {
 	commands='check'
 	case $command in
 	check) options='--cd --help' values='conf' ;;
-	*) command='' options='--config --cd --inetd --daemon --remote --port --lport --rport --proto --local --nobind --float --secret --dev --dev-type --ifconfig --route --user --group --script-security --up --inactive --keepalive --ping --verb --log --log-append --syslog --writepid --genkey --version --help --remote-random --ifconfig-ipv6 --ifconfig-noexec --resolv-retry --connect-retry --sndbuf --rcvbuf --mark --tun-mtu --mssfix --disable-offload --txqueuelen --lladdr --topology --route-ipv6 --route-gateway --route-ipv6-gateway --route-metric --route-noexec --down --up-restart --setenv --setenv-safe --ignore-unknown-option --nice --mlock --mute --status --reneg-sec --ping-restart --ping-exit --cipher --data-ciphers --ncp-ciphers --replay-persist' ;;
+	*) command='' options='--config --cd --inetd --daemon --remote --port --lport --rport --proto --local --nobind --float --secret --dev --dev-type --ifconfig --route --user --group --script-security --up --inactive --keepalive --ping --verb --log --log-append --syslog --writepid --genkey --version --help --remote-random --ifconfig-ipv6 --ifconfig-noexec --resolv-retry --connect-retry --sndbuf --rcvbuf --mark --tun-mtu --mssfix --disable-offload --txqueuelen --lladdr --topology --route-ipv6 --route-gateway --route-ipv6-gateway --route-metric --route-noexec --down --up-restart --setenv --setenv-safe --dhcp-option --dns --ignore-unknown-option --nice --mlock --mute --status --reneg-sec --ping-restart --ping-exit --cipher --data-ciphers --ncp-ciphers --replay-persist' ;;
 	esac
 	case $command:$option in
 	:config) kinds=('conf') ;;
@@ -72,7 +72,7 @@ _naptun_tables() {
 	:rcvbuf) kinds=('any') ;;
 	:mark) kinds=('any') ;;
 	:tun-mtu) kinds=('any') ;;
-	:mssfix) kinds=('any') ;;
+	:mssfix) kinds=('any' 'any') ;;
 	:txqueuelen) kinds=('any') ;;
 	:lladdr) kinds=('any') ;;
 	:topology) kinds=('words:p2p net30 subnet') ;;
@@ -83,6 +83,8 @@ _naptun_tables() {
 	:down) kinds=('file') ;;
 	:setenv) kinds=('any' 'any') ;;
 	:setenv-safe) kinds=('any' 'any') ;;
+	:dhcp-option) kinds=('any' 'any') ;;
+	:dns) kinds=('any') ;;
 	:ignore-unknown-option) kinds=('any') ;;
 	:nice) kinds=('any') ;;
 	:mute) kinds=('any') ;;

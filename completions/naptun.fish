@@ -131,6 +131,8 @@ complete -c naptun -n 'not __naptun_in check' -l down -x -a '(__naptun_files)' -
 complete -c naptun -n 'not __naptun_in check' -l up-restart -d 'accepted, without effect'
 complete -c naptun -n 'not __naptun_in check' -l setenv -x -d 'a variable for the scripts'
 complete -c naptun -n 'not __naptun_in check' -l setenv-safe -x -d 'a variable for the scripts, with OPENVPN_ before its name'
+complete -c naptun -n 'not __naptun_in check' -l dhcp-option -x -d 'DNS 10.8.0.1, DOMAIN example.org and their like'
+complete -c naptun -n 'not __naptun_in check' -l dns -x -d 'search-domains name ..., or server number and one of address, resolve-domains, dnssec, transport, sni with its values'
 complete -c naptun -n 'not __naptun_in check' -l ignore-unknown-option -x -d 'these directives, where they follow and are not known, are ignored with a notice'
 complete -c naptun -n 'not __naptun_in check' -l nice -x -d 'the nice value, -20 to 19'
 complete -c naptun -n 'not __naptun_in check' -l mlock -d 'keep all memory out of swap, or fail'

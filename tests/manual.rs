@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use naptun::config::table::{self, Directive, Standing};
+use naptun::config::{dns, grammar, resolve};
 
 /// The page of the program, and that of its configuration.
 const PROGRAM: &str = "man/naptun.8";
@@ -118,11 +119,24 @@ fn the_page_lists_the_variables_that_scripts_get_and_no_other() {
             }
         }
     }
+    known.extend(variables_of_dns());
     assert!(known.len() > 30, "the sources are not read right: {known:?}");
     let page = read(PROGRAM);
     let listed = entries(section(&page, "ENVIRONMENT"), ".It").filter_map(|entry| entry.strip_prefix("Ev "));
     let listed: BTreeSet<String> = listed.flat_map(|entry| entry.split(" , ")).map(str::to_owned).collect();
     assert_eq!(listed, known, "{PROGRAM}, section ENVIRONMENT");
+}
+
+/// What comes of `dhcp-option` and `dns`.
+fn variables_of_dns() -> BTreeSet<String> {
+    const ALL: &str = "secret static.key\ndev tun\ndhcp-option DNS 10.8.0.1\ndns search-domains example.org\n\
+        dns server 1 address 10.8.0.1:53\ndns server 1 resolve-domains example.org\ndns server 1 dnssec yes\n\
+        dns server 1 transport DoT\ndns server 1 sni example.org\n";
+    let (statements, problems) = grammar::parse("all.conf", ALL.as_bytes());
+    assert_eq!(problems, []);
+    let settings = resolve(&statements, Path::new("/")).unwrap();
+    let list = dns::environment(&settings);
+    list.into_iter().map(|(name, _)| name.replace(|letter: char| letter.is_ascii_digit(), "n")).collect()
 }
 
 /// `remote_{number}` as the page writes it: `remote_n`.
@@ -183,8 +197,9 @@ fn filled(page: &str) -> (String, BTreeSet<String>) {
             continue;
         }
         if let Some(names) = mark.strip_prefix("works: ") {
+            writeln!(text, "{line}").unwrap();
+            // One that is refused today keeps its place.
             let names: Vec<&str> = names.split_whitespace().filter(|name| works(name)).collect();
-            writeln!(text, ".\\\" works: {}", names.join(" ")).unwrap();
             text += &list(names.iter().map(|name| table::find(name).unwrap()).map(working));
             for name in names {
                 assert!(placed.insert(name.to_owned()), "{name} stands in two lists of {CONFIGURATION}");
