@@ -77,7 +77,7 @@ pub fn left_over(line: &str, literals: &[&Literal]) -> String {
         line.match_indices(known).for_each(|(start, _)| strike(start, start + known.len()));
     }
     let left: String = line.char_indices().filter(|(at, _)| !said[*at]).map(|(_, letter)| letter).collect();
-    left.trim_matches([' ', ':', ';', '/']).replace([' ', ':', ';', '"', '='], "")
+    left.trim_matches([' ', ':', ';', '/', '-']).replace([' ', ':', ';', '"', '='], "")
 }
 
 /// Where the parts of a literal stand in a line, each behind the one before it; none if one is missing. What says next
@@ -95,10 +95,11 @@ fn places(literal: &Literal, line: &str) -> Vec<(usize, usize)> {
     if says(literal) >= 3 || places.iter().all(a_word) { places } else { Vec::new() }
 }
 
-/// Whether a line that was really said is this one of the page; a placeholder stands for anything.
+/// Whether a line that was really said is this one of the page. A placeholder stands for anything, and so does what the
+/// system says.
 pub fn is_like(said: &str, line: &str) -> bool {
     let mut pattern = line.to_owned();
-    for placeholder in PLACEHOLDERS {
+    for placeholder in PLACEHOLDERS.iter().chain(SYSTEM) {
         pattern = pattern.replace(placeholder, "\0");
     }
     let mut parts = pattern.split('\0');
