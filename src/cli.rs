@@ -6,6 +6,7 @@
 //! under a super-server the standard descriptors are the tunnel's socket.
 
 mod check;
+mod pair;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use crate::config::problem::{Place, shown};
 use crate::config::table;
 use crate::doctor::Request;
 use crate::error::{Exit, one_line};
+use crate::pair::Wish;
 
 /// Flags without a value.
 const SWITCHES: &[&str] = &["float", "nobind"];
@@ -64,6 +66,8 @@ pub enum Parsed {
     },
     /// `check [--cd DIR] [FILE...]`
     Check(Request),
+    /// `pair LISTENER CALLER ...`
+    Pair(Box<Wish>),
     /// `--genkey [--secret FILE]`
     GenKey {
         /// Where the key goes; `None` is standard output.
@@ -223,8 +227,10 @@ pub struct Args {
 
 #[derive(FromArgs, Debug)]
 #[argh(subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one, and it is taken apart at once")]
 enum Command {
     Check(check::Check),
+    Pair(pair::Pair),
 }
 
 impl Args {
@@ -237,6 +243,7 @@ impl Args {
         let words = utf8(args)?;
         let joined = match words.as_slice() {
             ["check", ..] => words.iter().map(ToString::to_string).collect(),
+            ["pair", ..] => pair::words(&words),
             [file] if !file.starts_with('-') && *file != "help" => {
                 vec!["--config".to_owned(), grammar::quote(file)]
             }
@@ -251,8 +258,10 @@ impl Args {
             let text = concat!("naptun ", env!("CARGO_PKG_VERSION"), "\n").to_owned();
             return Err(Early { text, exit: Exit::Ok });
         }
-        if let Some(Command::Check(check)) = self.command {
-            return check.request();
+        match self.command {
+            Some(Command::Check(check)) => return check.request(),
+            Some(Command::Pair(pair)) => return Ok(Parsed::Pair(Box::new(pair.wish()))),
+            None => {}
         }
         let cd = self.cd.as_deref().map(directory).transpose()?;
         if self.genkey.is_some() {

@@ -9,6 +9,7 @@ pub mod launch;
 pub mod log;
 pub mod os;
 pub mod packet;
+pub mod pair;
 pub mod prepare;
 pub mod protocol;
 pub mod remote;
@@ -98,6 +99,10 @@ fn command(arguments: &[OsString], inherited: Inherited, told: &Told) -> std::re
             told.text(&lines.iter().map(|line| format!("{}\n", one_line(line))).collect::<String>());
             Ok(exit)
         }
+        Parsed::Pair(wish) => match pair::pair(&wish) {
+            Ok(text) => Ok(told.text(&text)),
+            Err(errors) => Err(errors.iter().fold(Exit::Usage, |_, error| told.failure(error))),
+        },
         Parsed::Run { cd, statements } => {
             let loaded = config::load(cd.as_deref(), &statements).map_err(|problems| {
                 let exit = problems.first().map_or(Exit::Config, |problem| problem.exit());
