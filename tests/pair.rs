@@ -94,6 +94,9 @@ fn a_tunnel_between_two_hosts_is_paired_copied_installed_and_pinged() {
     }
     assert_eq!(lab.fri.ping("10.8.0.1", 2).lost(), 0);
 
+    assert_eq!(lab.fri.read("/etc/naptun/callers"), "tun-fri-mon.conf\n");
+    assert!(lab.fri.sh("ls /etc/rc2.d").contains("naptun"), "nobody starts it at the next boot");
+
     let key = made(&lab, "tun-mon-fri/mon/tun-mon-fri.key");
     assert_eq!(key, made(&lab, "tun-mon-fri/fri/tun-mon-fri.key"));
     assert!(key.contains("BEGIN OpenVPN Static key V1") && key.len() == 636);
@@ -181,6 +184,52 @@ fn inetd_gets_a_line_of_its_own() {
     assert_eq!(lab.fri.ping("10.8.0.1", 3).lost(), 0);
     let said = paired(&lab, &lab.mon, "mon sat --launcher inetd");
     assert!(said.contains("timbuktu-srv2") && said.contains("10.8.1.1"), "{said}");
+}
+
+/// Stands for systemctl: notes what it is asked, and does of it what a tunnel needs, by the units and drop-ins that are there.
+const SYSTEMCTL: &str = r#"#!/bin/sh
+echo "$*" >>/run/systemctl
+cd /etc/systemd/system
+command() { sed -n 's/^ExecStart=//p' "$1" | sed "s/%i/$2/g"; }
+case $* in
+"enable --now naptun@"*.socket)
+	stem=${3#naptun@} stem=${stem%.socket}
+	port=$(sed -n 's/^ListenDatagram=//p' "$3.d/port.conf")
+	setsid systemd-socket-activate --datagram -l "$port" $(command naptun@.service "$stem") </dev/null >/dev/null 2>&1 &
+	;;
+"enable --now naptun-caller@"*)
+	stem=${3#naptun-caller@} stem=${stem%.service}
+	mkdir -p /run/naptun
+	$(command naptun-caller@.service "$stem")
+	;;
+esac
+"#;
+
+#[test]
+fn systemd_gets_a_port_and_instances() {
+    let Some(lab) = fresh("pair-systemd") else { return };
+    for host in [&lab.mon, &lab.fri] {
+        // What sd_booted(3) looks at.
+        host.sh("mkdir -p /run/systemd/system; rm -f /etc/systemd/system/naptun*");
+        host.write_script("/usr/sbin/systemctl", SYSTEMCTL);
+    }
+    paired(&lab, &lab.mon, "mon fri --launcher systemd");
+    install(&lab, &lab.mon, "tun-mon-fri", "mon");
+    let asked = "daemon-reload\nenable --now naptun@tun-mon-fri.socket\n";
+    assert_eq!(lab.mon.read("/run/systemctl"), asked);
+    let held = || !lab.mon.sh("ss -Hulnp sport = 1417").is_empty();
+    eventually("the port is held", SOON, held);
+    assert!(!lab.mon.has_device("tun-mon-fri"));
+    install(&lab, &lab.fri, "tun-mon-fri", "fri");
+    assert_eq!(
+        lab.fri.read("/run/systemctl"),
+        "daemon-reload\nenable --now naptun-caller@tun-fri-mon.service\n"
+    );
+    assert_eq!(lab.fri.ping("10.8.0.1", 3).lost(), 0);
+    assert!(!lab.fri.path("/etc/naptun/callers").exists());
+    lab.mon.wait_for_log("launch=systemd port=1417", SOON);
+    let said = paired(&lab, &lab.mon, "mon sat --launcher systemd");
+    assert!(said.contains("1418 (timbuktu-srv2), held by systemd"), "{said}");
 }
 
 #[test]

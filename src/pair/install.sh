@@ -56,7 +56,6 @@ look_xinetd() {
 
 look_systemd() {
 	command -v systemctl >/dev/null || die "systemctl is missing; make the tunnel with another --launcher"
-	has_unit naptun@.socket || die "naptun@.socket is missing; install naptun's units into $UNITS"
 	vacant port.conf "$UNITS/naptun@$STEM.socket.d/port.conf"
 }
 
@@ -157,6 +156,8 @@ wake_inetd() {
 }
 
 wake_systemd() {
+	unit naptun@.socket
+	unit naptun@.service
 	mkdir -p "$UNITS/naptun@$STEM.socket.d"
 	install -m 644 port.conf "$UNITS/naptun@$STEM.socket.d/port.conf"
 	judge
@@ -209,22 +210,31 @@ holds_port() { grep -q ":$(printf '%04X' "$PORT") " /proc/net/udp /proc/net/udp6
 
 start_caller() {
 	judge
-	if [ -d /run/systemd/system ] && has_unit naptun-caller@.service; then
+	if [ -d /run/systemd/system ]; then
+		unit naptun-caller@.service
 		systemctl daemon-reload
 		systemctl enable --now "naptun-caller@$STEM.service"
 		return 0
 	fi
-	grep -q "^[^#]*\<$STEM.conf\>" "$HOME_DIR/callers" 2>/dev/null || cat callers >>"$HOME_DIR/callers"
+	grep -qxF "$STEM.conf" "$HOME_DIR/callers" 2>/dev/null || cat callers >>"$HOME_DIR/callers"
 	rc=$(script rc.naptun)
-	"$rc" start || die "the caller does not start"
-	echo "install: at each boot: $rc start"
+	"$rc" start "$STEM.conf" || die "the caller does not start"
+	at_boot "$rc"
 }
 
-has_unit() {
-	for folder in "$UNITS" /run/systemd/system /usr/local/lib/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
+# The script has the head that these tools read.
+at_boot() {
+	[ -e /etc/init.d/naptun ] || [ ! -d /etc/init.d ] || install -m 755 "$1" /etc/init.d/naptun
+	update-rc.d naptun defaults >/dev/null 2>&1 || chkconfig --add naptun 2>/dev/null ||
+		echo "install: at each boot: $1 start"
+}
+
+# The unit $1 of the package; without one, ours.
+unit() {
+	for folder in "$UNITS" /usr/local/lib/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
 		[ ! -e "$folder/$1" ] || return 0
 	done
-	return 1
+	install -m 644 "$1" "$UNITS/$1"
 }
 
 # The doctor's word, before anything is started.

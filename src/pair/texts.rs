@@ -12,6 +12,9 @@ const TUN_SETUP: &str = include_str!("../../scripts/tun-setup");
 const BRIDGE_SETUP: &str = include_str!("../../scripts/bridge-setup");
 const TAP_SERVER_UP: &str = include_str!("../../scripts/tap-server.up");
 const RC_NAPTUN: &str = include_str!("../../scripts/rc.naptun");
+const SOCKET_UNIT: &str = include_str!("../../systemd/naptun@.socket");
+const SERVICE_UNIT: &str = include_str!("../../systemd/naptun@.service");
+const CALLER_UNIT: &str = include_str!("../../systemd/naptun-caller@.service");
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,10 @@ pub(super) fn listener(tunnel: &Tunnel) -> Vec<Text> {
         Launcher::Systemd => plain("port.conf".to_owned(), port_conf(tunnel)),
         Launcher::Inetd => plain("inetd.conf".to_owned(), inetd(tunnel)),
     });
+    if tunnel.launcher == Launcher::Systemd {
+        texts.push(plain("naptun@.socket".to_owned(), SOCKET_UNIT.to_owned()));
+        texts.push(plain("naptun@.service".to_owned(), SERVICE_UNIT.to_owned()));
+    }
     if let Some(bridge) = &tunnel.bridge {
         if !bridge.exists {
             texts.push(plain("bridge.conf".to_owned(), bridge_conf(bridge)));
@@ -54,8 +61,9 @@ pub(super) fn listener(tunnel: &Tunnel) -> Vec<Text> {
 pub(super) fn caller(tunnel: &Tunnel) -> Vec<Text> {
     let end = &tunnel.caller;
     let mut texts = vec![plain(format!("{}.conf", end.stem), caller_conf(tunnel))];
-    texts.push(plain("callers".to_owned(), format!("{} {}.conf\n", tunnel.service.port, end.stem)));
+    texts.push(plain("callers".to_owned(), format!("{}.conf\n", end.stem)));
     texts.push(program("rc.naptun", RC_NAPTUN));
+    texts.push(plain("naptun-caller@.service".to_owned(), CALLER_UNIT.to_owned()));
     texts.extend(common(tunnel, end));
     texts
 }
@@ -97,7 +105,7 @@ fn listener_conf(tunnel: &Tunnel) -> String {
     } else {
         text += &addresses(tunnel, mon, fri);
     }
-    text += USER_AND_LOG;
+    text += LOG;
     text += &routes(tunnel, fri);
     text += "\n# End after 300 seconds without traffic; the next packet of the caller wakes it again.\ninactive 300\n";
     text
@@ -113,7 +121,7 @@ fn caller_conf(tunnel: &Tunnel) -> String {
     );
     text += &key_and_device(tunnel, fri);
     text += &addresses(tunnel, fri, mon);
-    text += USER_AND_LOG;
+    text += LOG;
     text += &routes(tunnel, mon);
     text
 }
@@ -144,10 +152,7 @@ fn addresses(tunnel: &Tunnel, own: &End, other: &End) -> String {
     text
 }
 
-const USER_AND_LOG: &str = "
-# What the process becomes once it is set up.
-user nobody
-
+const LOG: &str = "
 # 1 quiet, 3 or 4 normal, 6 and more to look for trouble.
 verb 3
 ";
