@@ -1,7 +1,7 @@
 //! `naptun pair`: both ends of a new tunnel, made on one host, with all that each end needs.
 //!
 //! [`Wanted`] is what was asked for, once it makes sense; [`Seen`] what this host shows; [`choose()`] makes a [`Tunnel`] of
-//! both, without asking the system again; [`texts`] and [`write`] turn that into two folders, and [`report`] says what is left
+//! both, without asking the system again; `texts` and `write` turn that into two folders, and `report` says what is left
 //! to do.
 
 mod bridge;
