@@ -3,6 +3,7 @@
 //! Routes through the device vanish with it. The others (`net_gateway`, `remote_host`) do not, so the root helper
 //! knows them and takes them away at the end, whatever the end is like.
 
+mod redirect;
 mod script;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -154,7 +155,13 @@ impl Plan {
             helper.up(&Facts { device: device.name().to_owned(), mtu: self.mtu, trusted: peer })?;
         }
         if !settings.route_noexec {
-            self.set_routes(&device, netlink, helper)?;
+            self.set_routes(&device, netlink, helper.as_deref_mut())?;
+        }
+        // A host that is not connected yet is no reason to stay away: it is tried again with each call.
+        if let (Some(helper), Some(peer)) = (helper, peer)
+            && let Err(error) = helper.lead(peer.ip())
+        {
+            log::warn!("{error}");
         }
         log::info!("device up dev={} {}", device.name(), self.describe());
         Ok(device)
@@ -291,10 +298,11 @@ impl Plan {
     }
 }
 
-/// Whether a route asks for the peer's outer address.
+/// Whether a route asks for the peer's outer address, or a name of it could not be looked up once all traffic goes into
+/// the tunnel.
 pub fn needs_outer(settings: &Settings) -> bool {
     let asks = |route: &settings::Route| [&route.gateway, &route.network].contains(&&RouteHost::RemoteHost);
-    settings.routes.iter().any(asks)
+    settings.routes.iter().any(asks) || settings.redirect.is_some()
 }
 
 /// The prefix of the route that `ip` would take; none is the least.

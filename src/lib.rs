@@ -37,7 +37,6 @@ use crate::os::background::{self, Outcome, Readiness, Side};
 use crate::os::clock;
 use crate::os::descriptors::{self, Inherited};
 use crate::os::device::Device;
-use crate::os::helper::Helper;
 use crate::os::netlink::Netlink;
 use crate::os::privileges::{self, Identity};
 use crate::os::sandbox;
@@ -174,7 +173,6 @@ struct Endpoint<'a> {
     identity: Identity,
     plan: Plan,
     tunnel: Tunnel,
-    helper: Option<Helper>,
 }
 
 impl<'a> Endpoint<'a> {
@@ -193,10 +191,10 @@ impl<'a> Endpoint<'a> {
             takeover::take_over(path, tenant, &udp, &identity, session)
         })?;
         let (status, policy) = (prepare::open_status(settings)?, prepare::policy(settings));
-        let parts = Parts { session, udp, signals, state, remotes, status, policy };
+        let parts = Parts { session, udp, signals, state, remotes, helper, status, policy };
         let tunnel = Tunnel::new(parts, plan.layer, plan.mtu)?;
         ::log::info!("started launch={} port={}{}", launch.name(), tunnel.port(), prepare::nap(settings));
-        Ok(Self { settings, launch, identity, plan, tunnel, helper })
+        Ok(Self { settings, launch, identity, plan, tunnel })
     }
 
     /// A caller has its device before it reads the first datagram.
@@ -228,7 +226,7 @@ impl<'a> Endpoint<'a> {
         if let Some(peer) = peer {
             self.tunnel.keep_to_link(clock::boot(), peer.ip(), netlink.link_mtu(peer.ip()));
         }
-        self.plan.bring_up(self.settings, &mut netlink, peer, self.helper.as_mut(), burst)
+        self.plan.bring_up(self.settings, &mut netlink, peer, self.tunnel.helper(), burst)
     }
 
     /// With the device up there is nothing left to be allowed.
@@ -242,7 +240,7 @@ impl<'a> Endpoint<'a> {
 
     /// The device is gone; `down` runs, and foreign routes are taken away.
     fn farewell(&mut self, end: End) {
-        if let Some(helper) = &mut self.helper
+        if let Some(helper) = self.tunnel.helper()
             && let Err(error) = helper.finish(&end.name().to_ascii_lowercase())
         {
             ::log::warn!("{error}");

@@ -16,6 +16,7 @@ mod calling;
 mod ending;
 mod notes;
 mod outbound;
+mod outside;
 mod path_mtu;
 mod receiving;
 mod sending;
@@ -37,6 +38,7 @@ use crate::config::settings::Mssfix;
 use crate::error::{Error, Exit, Result};
 use crate::os::clock;
 use crate::os::device::Device;
+use crate::os::helper::Helper;
 use crate::os::path::Path;
 use crate::os::signals::Signals;
 use crate::os::state_file::StateFile;
@@ -81,6 +83,8 @@ pub struct Parts {
     pub state: Option<StateFile>,
     /// Who may speak, and whom to call.
     pub remotes: Remotes,
+    /// Who does what only root may.
+    pub helper: Option<Helper>,
     /// Where the status block is written, and how often.
     pub status: Option<(std::fs::File, Duration)>,
     /// The rest.
@@ -95,6 +99,7 @@ pub struct Tunnel {
     signals: Signals,
     state: Option<StateFile>,
     remotes: Remotes,
+    outside: outside::Outside,
     status: Option<ending::StatusFile>,
     policy: Policy,
 
@@ -139,6 +144,7 @@ impl Tunnel {
             signals: parts.signals,
             state: parts.state,
             remotes: parts.remotes,
+            outside: outside::Outside::new(parts.helper),
             status: parts.status.map(|(file, every)| ending::StatusFile::new(file, every, now)),
             policy: parts.policy,
             poll: Poll::new().map_err(failed)?,

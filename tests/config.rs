@@ -147,6 +147,10 @@ const EXAMPLES: &[Example] = &[
     ("route-ipv6-gateway", "dev tap\nroute-ipv6-gateway fd00::9\nroute-ipv6 fd01::/64", |s| s.routes_ipv6[0].gateway == Some("fd00::9".parse().unwrap()), &["route-ipv6-gateway 10.0.0.1", "route-ipv6-gateway"]),
     ("route-metric", "route 10.9.0.0 255.255.0.0 net_gateway\nroute 10.8.0.0 255.255.0.0 net_gateway 3\nroute-metric 9", |s| [s.routes[0].metric, s.routes[1].metric] == [Some(9), Some(3)], &["route-metric", "route-metric -1"]),
     ("route-noexec", "route-noexec\nroute 10.9.0.0", |s| s.route_noexec, &["route-noexec x"]),
+    ("redirect-gateway", "redirect-gateway def1 bypass-dns\nredirect-gateway def1 ipv6 local block-local\nifconfig-ipv6 fd00::2/64 fd00::1", |s| s.notices.is_empty() && s.redirect == Some(Redirect {
+        ipv4: true, ipv6: true, local: true, block_local: true, bypass_dns: true, gateway_ipv6: None }),
+        &["redirect-gateway def2", "redirect-gateway ipv6", "dev tap\nredirect-gateway def1", "dev tap\nroute-gateway 10.8.0.1\nifconfig-noexec\nredirect-gateway ipv6"]),
+    ("redirect-private", "redirect-private bypass-dhcp", |s| s.redirect == Some(Redirect::default()) && s.notices.len() == 1, &["redirect-private gateway"]),
     ("up", "up \"ok.up br0 'a b'\"\nscript-security 2", |s| matches!(s.up.as_deref(), Some([program, a, b]) if Path::new(program).is_absolute() && program.ends_with("/ok.up") && a == "br0" && b == "a b"),
         &["up", "up \"\"", "up none.up", "up k.d", "up ok.up br0", "up \"ok.up \\\"x\""]),
     ("down", "down ok.up\nscript-security 3", |s| s.down.as_ref().is_some_and(|down| down.len() == 1), &["down", "down none.up", "down ok.up\nscript-security 1"]),
@@ -517,6 +521,31 @@ fn a_route_without_a_gateway_needs_one_from_somewhere() {
         .unwrap();
     assert_eq!((&settings.routes[0].gateway, settings.routes[0].metric), (&RouteHost::VpnGateway, Some(4)));
     assert_eq!((&settings.routes[1].network, settings.routes[1].prefix), (&RouteHost::RemoteHost, 32));
+}
+
+#[test]
+fn what_is_redirected_follows_from_the_flags() {
+    let dir = Dir::new("redirect");
+    let six = "\nifconfig-ipv6 fd00::2/64 fd00::1";
+    for (text, ipv4, ipv6, notices) in [
+        ("redirect-gateway def1", true, false, 0),
+        ("redirect-gateway", true, false, 1),
+        ("redirect-gateway autolocal bypass-dhcp", true, false, 2),
+        (&format!("redirect-gateway def1 ipv6{six}"), true, true, 0),
+        (&format!("redirect-gateway def1 ipv6 !ipv4{six}"), false, true, 0),
+        ("redirect-gateway def1 ipv6\nifconfig-noexec", true, true, 0),
+        ("redirect-gateway def1 ipv6\nroute-noexec", true, true, 0),
+        ("redirect-private def1", false, false, 0),
+    ] {
+        let settings = dir.with(text).map_err(|problems| lines(&problems)).expect(text);
+        let redirect = settings.redirect.unwrap();
+        assert_eq!((redirect.ipv4, redirect.ipv6), (ipv4, ipv6), "{text}");
+        assert_eq!(settings.notices.len(), notices, "{text}: {:?}", settings.notices);
+    }
+    let tap = "dev tap\nroute-gateway 10.8.0.1\nredirect-gateway def1 ipv6\nroute-ipv6-gateway fd00::9";
+    let gateway = dir.with(&format!("{tap}{six}")).unwrap().redirect.unwrap().gateway_ipv6;
+    assert_eq!(gateway, Some("fd00::9".parse().unwrap()));
+    assert!(problem(&dir, "redirect-gateway def1 ipv6").contains("the tunnel has no IPv6 address"));
 }
 
 #[test]

@@ -53,6 +53,7 @@ fn plan() -> Plan {
         ],
         arguments: ["10.8.0.1".into(), String::new()],
         undo: Some(Box::new(undone)),
+        redirect: None,
         keep: Vec::new(),
         time_limit: Duration::from_millis(300),
     }

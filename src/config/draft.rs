@@ -175,6 +175,7 @@ fn defaults() -> Settings {
         routes_ipv6: Vec::new(),
         route_gateway: None,
         route_noexec: false,
+        redirect: None,
         up: None,
         down: None,
         up_restart: false,

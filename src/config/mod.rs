@@ -17,6 +17,7 @@ pub mod key;
 mod link;
 pub mod problem;
 mod process;
+mod redirect;
 mod resolve;
 mod routes;
 mod script;

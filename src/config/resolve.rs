@@ -7,7 +7,7 @@ use super::grammar::{MAX_WORDS, Statement};
 use super::problem::{Fault, MAX_PROBLEMS, Place, Problem, shown, too_many};
 use super::settings::Settings;
 use super::table::{self, Directive, List};
-use super::{crypto, device, dns, link, process, routes, script};
+use super::{crypto, device, dns, link, process, redirect, routes, script};
 
 /// The settings that `statements` ask for; the command line's stand behind the file's and win.
 ///
@@ -52,6 +52,7 @@ pub(super) fn resolve_all(
         device::finish,
         link::finish,
         routes::finish,
+        redirect::finish,
         crypto::finish,
         script::finish,
         dns::finish,

@@ -75,6 +75,8 @@ pub struct Settings {
     pub route_gateway: Option<Host>,
     /// `route-noexec`: leave the routes to the `up` script.
     pub route_noexec: bool,
+    /// `redirect-gateway`, `redirect-private`.
+    pub redirect: Option<Redirect>,
 
     /// `up`: the command, split into words.
     pub up: Option<Vec<String>>,
@@ -266,6 +268,23 @@ pub struct RouteIpv6 {
     pub gateway: Option<Ipv6Addr>,
     /// Metric.
     pub metric: Option<u32>,
+}
+
+/// What `redirect-gateway` and `redirect-private` ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Redirect {
+    /// IPv4 goes through the tunnel.
+    pub ipv4: bool,
+    /// IPv6 does.
+    pub ipv6: bool,
+    /// `local`: the peer is on a network of this host, so no way to it has to be kept.
+    pub local: bool,
+    /// `block-local`: the network of the gateway goes through the tunnel, too.
+    pub block_local: bool,
+    /// `bypass-dns`: the name servers of this host stay outside.
+    pub bypass_dns: bool,
+    /// On tap, through whom IPv6 goes.
+    pub gateway_ipv6: Option<Ipv6Addr>,
 }
 
 /// Everything that `dns` said.

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use super::draft::{Apply, Draft};
 use super::grammar::{MAX_WORDS, Statement};
 use super::problem::Fault;
-use super::{crypto, device, dns, link, process, routes, script};
+use super::{crypto, device, dns, link, process, redirect, routes, script};
 
 /// One row.
 #[derive(Debug)]
@@ -206,6 +206,8 @@ static WORKS: &[(&str, &str, Apply, &str)] = &[
     ("route-ipv6-gateway", "address", routes::route_ipv6_gateway, "the gateway of route-ipv6 on tap, if not the peer"),
     ("route-metric", "metric", routes::route_metric, "the metric of routes that have none"),
     ("route-noexec", "", route_noexec, "leave the routes to the up script"),
+    ("redirect-gateway", "[flag] ...", redirect::redirect_gateway, "all traffic through the tunnel: def1 (always so: by routes that are longer than the default route, which stays), ipv6 for IPv6 as well, !ipv4 for IPv6 alone; local where the peer needs no way past the tunnel, block-local for the network of the gateway too, bypass-dns for name servers that stay outside. The way to the peer stays outside, follows it, and is taken back at the end, also after kill -9"),
+    ("redirect-private", "[flag] ...", redirect::redirect_private, "keep the way to the peer outside in the same manner, and redirect nothing"),
     ("up", "command", script::up, "runs when the device is up, before routes. The file: executable, owned by root or the caller, writable by nobody else; the same goes for the directories above it"),
     ("down", "command", script::down, "runs when the device goes; the same conditions"),
     ("up-restart", "", up_restart, "accepted, without effect: the device stays through every restart of the session, so the scripts run once"),
@@ -305,7 +307,6 @@ static REFUSED: &[(&str, &str)] = &[
     ("management management-client management-query-passwords management-query-proxy management-query-remote management-hold management-signal", NO_MANAGEMENT),
     ("management-forget-disconnect management-up-down management-log-cache management-client-user management-client-group management-client-auth", NO_MANAGEMENT),
     ("management-external-key management-external-cert", NO_MANAGEMENT),
-    ("redirect-gateway redirect-private", "write the routes: remote_host 255.255.255.255 net_gateway, 0.0.0.0 128.0.0.0, and 128.0.0.0 128.0.0.0"),
     ("connection", "write one remote line for each address"),
     ("remote-random-hostname ip-remote-hint remote-cert", "name the peer with remote"),
     ("plugin", "use up"),

@@ -14,7 +14,9 @@ use crate::packet::Layer;
 impl Plan {
     /// Forks the root helper if there is anything for it to do. To be called before a secret is read.
     pub fn helper(&self, settings: &Settings) -> Result<Option<Helper>> {
-        let idle = settings.up.is_none() && settings.down.is_none() && self.foreign.is_empty();
+        let redirect = self.redirect(settings);
+        let idle =
+            settings.up.is_none() && settings.down.is_none() && self.foreign.is_empty() && redirect.is_none();
         if idle {
             return Ok(None);
         }
@@ -26,6 +28,7 @@ impl Plan {
             environment: self.environment(settings),
             arguments: self.arguments(),
             undo: (!self.foreign.is_empty()).then(|| Box::new(undo) as helper::Undo),
+            redirect,
             keep: Vec::new(),
             time_limit: helper::TIME_LIMIT,
         })
@@ -69,6 +72,9 @@ impl Plan {
         }
         if let Some(gateway) = self.gateway.and_then(|gateway| gateway.addr) {
             set("route_net_gateway", gateway.to_string());
+        }
+        if settings.redirect.as_ref().is_some_and(|it| it.ipv4 || it.ipv6) {
+            set("redirect_gateway", "1".to_owned());
         }
         self.set_routes_of_both(&mut set);
         list.extend(dns::environment(settings));

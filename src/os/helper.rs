@@ -1,4 +1,5 @@
-//! The root helper: runs the one `up` and the one `down` command, and undoes what does not vanish with the device.
+//! The root helper: runs the one `up` and the one `down` command, keeps the way to the peer outside of a tunnel that takes
+//! all traffic, and undoes what does not vanish with the device.
 //!
 //! It is forked while the process still is root and before any secret is read. The parent can give it facts (the
 //! device, the peer's address), never a command. It outlives the parent by as long as it takes to clean up.
@@ -11,6 +12,7 @@ use nix::sys::stat::{Mode, umask};
 
 use crate::error::{Error, Exit, Result};
 use crate::os::child::{Child, Link, Received};
+use crate::os::redirect::Redirect;
 use crate::os::script::{self, Ended, PATH};
 
 /// How long a script may take.
@@ -40,6 +42,8 @@ pub struct Plan {
     pub arguments: [String; 2],
     /// Run last, if anything was remembered.
     pub undo: Option<Undo>,
+    /// What [`Helper::lead`] does, and undone behind `undo`.
+    pub redirect: Option<Redirect>,
     /// Descriptors that `undo` needs.
     pub keep: Vec<RawFd>,
     /// How long each script may take: [`TIME_LIMIT`] outside tests.
@@ -64,12 +68,16 @@ pub struct Helper {
     time_limit: Duration,
     /// Whether there is anything to do after `up`.
     stays: bool,
+    /// Whether [`Helper::lead`] has anything to do.
+    leads: bool,
+    /// Answers that came too late to be waited for.
+    late: usize,
 }
 
 impl Plan {
     /// With nothing to do at the end, the helper is gone after `up`.
     fn stays(&self) -> bool {
-        self.down.is_some() || self.undo.is_some()
+        self.down.is_some() || self.undo.is_some() || self.redirect.is_some()
     }
 }
 
@@ -77,10 +85,10 @@ impl Helper {
     /// Forks the helper, which keeps the present user, directory and privileges. The process must have one thread.
     pub fn fork(plan: Plan) -> Result<Self> {
         let time_limit = plan.time_limit;
-        let stays = plan.stays();
+        let (stays, leads) = (plan.stays(), plan.redirect.is_some());
         let keep = plan.keep.clone();
         let child = Child::spawn(c"naptun-helper", &keep, move |link| Work::new(plan).serve(&link))?;
-        Ok(Self { child, time_limit, stays })
+        Ok(Self { child, time_limit, stays, leads, late: 0 })
     }
 
     /// Runs `up` and waits for its end, for as long as a script may take. Succeeds without running anything where there
@@ -88,15 +96,31 @@ impl Helper {
     pub fn up(&mut self, facts: &Facts) -> Result<()> {
         let act = "run the up script";
         self.send(act, &facts.to_bytes())?;
-        let answer = match self.child.link().receive(Some(self.time_limit + GRACE)) {
-            Received::Message(answer) => outcome(act, &answer),
-            Received::End => Err(Error::new(Exit::Software, act, "the script helper is gone")),
-            Received::Nothing => Err(Error::new(Exit::TempFail, act, "the script helper does not answer")),
-        };
+        let answer = self.hear(act, self.time_limit + GRACE);
         if !self.stays {
             self.child.reap(GRACE);
         }
         answer
+    }
+
+    /// Whether there is a way to the peer to be kept.
+    pub fn leads(&self) -> bool {
+        self.leads
+    }
+
+    /// Has the way to `peer` kept outside of the device that is up, and all else redirected into it, as the plan says; to
+    /// be called again when the peer has moved or this host's own way to it has changed. Does nothing where the plan
+    /// says nothing.
+    ///
+    /// The helper takes any address: whoever has this process in its hands can have one host at a time reached past the
+    /// tunnel, by the way it would have without.
+    pub fn lead(&mut self, peer: IpAddr) -> Result<()> {
+        if !self.leads {
+            return Ok(());
+        }
+        let act = "redirect into the tunnel";
+        self.send(act, &[&[LEAD], &to_ipv6(peer).octets()[..]].concat())?;
+        self.hear(act, GRACE)
     }
 
     /// Has `what` (at most 512 bytes; replaces what was said before) given to the undo at the end. To be
@@ -119,15 +143,26 @@ impl Helper {
         }
         let act = "run the down script";
         self.send(act, &[&[DOWN], signal.as_bytes()].concat())?;
-        let answer = match self.child.link().receive(Some(self.time_limit + GRACE)) {
-            Received::Message(answer) => outcome(act, &answer),
-            Received::End => Err(Error::new(Exit::Software, act, "the script helper is gone")),
-            Received::Nothing => {
-                return Err(Error::new(Exit::TempFail, act, "the script helper does not answer"));
-            }
-        };
-        self.child.reap(GRACE);
+        let answer = self.hear(act, self.time_limit + GRACE);
+        if self.late == 0 {
+            self.child.reap(GRACE);
+        }
         answer
+    }
+
+    /// The answer to what was sent last.
+    fn hear(&mut self, act: &str, limit: Duration) -> Result<()> {
+        loop {
+            match self.child.link().receive(Some(limit)) {
+                Received::Message(_) if self.late > 0 => self.late -= 1,
+                Received::Message(answer) => return outcome(act, &answer),
+                Received::End => return Err(Error::new(Exit::Software, act, "the script helper is gone")),
+                Received::Nothing => {
+                    self.late += 1;
+                    return Err(Error::new(Exit::TempFail, act, "the script helper does not answer"));
+                }
+            }
+        }
     }
 
     fn send(&self, act: &str, message: &[u8]) -> Result<()> {
@@ -145,15 +180,19 @@ impl AsRawFd for Helper {
 const UP: u8 = b'U';
 const DOWN: u8 = b'D';
 const REMEMBER: u8 = b'R';
+const LEAD: u8 = b'L';
+
+fn to_ipv6(ip: IpAddr) -> Ipv6Addr {
+    match ip {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    }
+}
 
 impl Facts {
     /// Kind (1) | MTU (2) | port (2), 0 for no address | address as IPv6 (16) | name.
     fn to_bytes(&self) -> Vec<u8> {
-        let ip = match self.trusted.map(|peer| peer.ip()) {
-            Some(IpAddr::V4(v4)) => v4.to_ipv6_mapped(),
-            Some(IpAddr::V6(v6)) => v6,
-            None => Ipv6Addr::UNSPECIFIED,
-        };
+        let ip = self.trusted.map_or(Ipv6Addr::UNSPECIFIED, |peer| to_ipv6(peer.ip()));
         let port = self.trusted.map_or(0, |peer| peer.port());
         [&[UP][..], &self.mtu.to_be_bytes(), &port.to_be_bytes(), &ip.octets(), self.device.as_bytes()]
             .concat()
@@ -235,6 +274,9 @@ impl Work {
                             return Exit::Ok;
                         }
                     }
+                    Some((&LEAD, peer)) => {
+                        let _ = link.send(&answer(&self.lead(peer)));
+                    }
                     Some((&REMEMBER, what)) if what.len() <= REMEMBERED => self.remembered = what.to_vec(),
                     Some((&DOWN, word)) => return self.end(ending(word), Some(link)),
                     _ => {}
@@ -254,6 +296,17 @@ impl Work {
         let _ = link.send(&answer(&ended));
     }
 
+    fn lead(&mut self, peer: &[u8]) -> Ended {
+        let peer = <[u8; 16]>::try_from(peer).map(|octets| Ipv6Addr::from(octets).to_canonical());
+        let (Ok(peer), Some(facts), Some(redirect)) = (peer, &self.facts, &mut self.plan.redirect) else {
+            return Ended::NotStarted("there is nothing to redirect".to_owned());
+        };
+        match redirect.lead(&facts.device, peer) {
+            Ok(()) => Ended::Exited(0),
+            Err(error) => Ended::NotStarted(error.to_string()),
+        }
+    }
+
     fn up(&mut self, facts: Facts) -> Ended {
         let context = if self.started { "restart" } else { "init" };
         self.started = true;
@@ -271,6 +324,9 @@ impl Work {
         };
         if let Some(undo) = self.plan.undo.take().filter(|_| !self.remembered.is_empty()) {
             undo(&self.remembered);
+        }
+        if let Some(Err(error)) = self.plan.redirect.as_mut().map(Redirect::undo) {
+            log::warn!("{error}");
         }
         if let Some(link) = link {
             let _ = link.send(&answer(&ended));

@@ -13,6 +13,7 @@ pub mod hosts;
 pub mod netlink;
 pub mod path;
 pub mod privileges;
+pub mod redirect;
 pub mod resolver;
 pub mod route;
 pub mod sandbox;

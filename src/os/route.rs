@@ -43,7 +43,7 @@ pub struct Network {
 }
 
 /// A route to add or delete.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Where to.
     pub destination: Network,
@@ -131,6 +131,26 @@ impl Netlink {
         }
     }
 
+    /// Adds an unreachable route: what takes it is refused, to the sender as well. The higher `metric`, the later it is taken.
+    pub(super) fn bar(&mut self, destination: Network, metric: u32) -> Result<Change> {
+        let request = RouteNetlinkMessage::NewRoute(unreachable(destination, metric));
+        match self.ask(vec![(request, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL)]) {
+            Ok(()) => Ok(Change::Made),
+            Err((_, refusal)) if refusal.errno == Errno::EEXIST => Ok(Change::Already),
+            Err((_, refusal)) => Err(refusal.explain(format!("add unreachable route {destination}"))),
+        }
+    }
+
+    /// Deletes a route of [`Self::bar`].
+    pub(super) fn unbar(&mut self, destination: Network, metric: u32) -> Result<Change> {
+        let request = RouteNetlinkMessage::DelRoute(unreachable(destination, metric));
+        match self.ask(vec![(request, NLM_F_ACK)]) {
+            Ok(()) => Ok(Change::Made),
+            Err((_, refusal)) if refusal.errno == Errno::ESRCH => Ok(Change::Already),
+            Err((_, refusal)) => Err(refusal.explain(format!("delete unreachable route {destination}"))),
+        }
+    }
+
     /// Where the default route with the lowest metric leads.
     pub fn default_gateway(&mut self, version: Version) -> Result<Option<Gateway>> {
         let mut routes = self.routes(version)?;
@@ -208,6 +228,14 @@ fn message(route: &Route) -> RouteMessage {
     message.attributes.extend(route.gateway.map(|gateway| RouteAttribute::Gateway(gateway.into())));
     message.attributes.extend(route.device.map(RouteAttribute::Oif));
     message.attributes.extend(route.metric.map(RouteAttribute::Priority));
+    message
+}
+
+fn unreachable(destination: Network, metric: u32) -> RouteMessage {
+    let route = Route { destination, gateway: None, device: None, metric: Some(metric) };
+    let mut message = message(&route);
+    message.header.kind = RouteType::Unreachable;
+    message.header.scope = RouteScope::Universe;
     message
 }
 

@@ -24,6 +24,7 @@ impl Tunnel {
             return self.call_where_configured();
         };
         log::debug!("no answer, calling the next remote peer={}", path.remote);
+        self.lead(path.remote.ip());
         self.session.turn_to(now + LAST_WAIT, path);
     }
 
@@ -34,6 +35,7 @@ impl Tunnel {
             && self.session.path().is_some_and(|path| path.remote == refused.remote)
             && let Some(path) = self.remotes.next_path()
         {
+            self.lead(path.remote.ip());
             self.session.turn_to(now + LAST_WAIT, path);
         }
     }
@@ -48,6 +50,7 @@ impl Tunnel {
 
     fn call_where_configured(&mut self) {
         if let Some(path) = self.remotes.path() {
+            self.lead(path.remote.ip());
             self.session.set_path(path);
         }
     }
@@ -60,6 +63,7 @@ impl Tunnel {
         if let Some(path) = self.remotes.path()
             && self.session.path().is_none_or(|old| old.remote != path.remote)
         {
+            self.lead(path.remote.ip());
             self.session.turn_to(now, path);
         }
     }
@@ -77,6 +81,7 @@ impl Tunnel {
             && self.session.path() == Some(*path)
             && let Some(next) = self.remotes.next_path()
         {
+            self.lead(next.remote.ip());
             self.session.set_path(next);
         }
     }

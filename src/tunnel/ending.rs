@@ -169,6 +169,7 @@ impl Tunnel {
                         "{} received, calling the peer anew; the configuration is not read again",
                         signal.name()
                     );
+                    self.lead_again();
                     self.session.restart();
                     self.call_again();
                 }

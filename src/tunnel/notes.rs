@@ -57,6 +57,7 @@ impl Tunnel {
     pub(super) fn note_event(&mut self, moment: &Moment, event: Event<Path>) {
         match event {
             Event::Established { theirs, aead, path } => {
+                self.follow(path.remote.ip());
                 self.remotes.note_answered(path.remote);
                 self.begin_path(moment.now, path.remote.ip());
                 self.note_established(&theirs, aead, path);
@@ -75,6 +76,7 @@ impl Tunnel {
                 self.call_again();
             }
             Event::Roamed { from, to } => {
+                self.follow(to.remote.ip());
                 self.begin_path(moment.now, to.remote.ip());
                 self.note_moved(moment.now, from, to);
             }
