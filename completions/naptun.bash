@@ -33,8 +33,8 @@ _naptun_tables() {
 	# tables
 	commands='check'
 	case $command in
-	check) options='--cd --help' values='conf' ;;
-	*) command='' options='--config --cd --inetd --daemon --remote --port --lport --rport --proto --local --nobind --float --secret --dev --dev-type --ifconfig --route --user --group --script-security --up --inactive --keepalive --ping --verb --log --log-append --syslog --writepid --genkey --version --help --remote-random --ifconfig-ipv6 --ifconfig-noexec --resolv-retry --connect-retry --sndbuf --rcvbuf --mark --tun-mtu --mssfix --disable-offload --txqueuelen --lladdr --topology --route-ipv6 --route-gateway --route-ipv6-gateway --route-metric --route-noexec --down --up-restart --setenv --setenv-safe --dhcp-option --dns --ignore-unknown-option --nice --mlock --mute --status --reneg-sec --ping-restart --ping-exit --cipher --data-ciphers --ncp-ciphers --replay-persist' ;;
+	check) options='--cd --files-only --openvpn --help' values='conf' ;;
+	*) command='' options='--config --cd --inetd --daemon --remote --port --lport --rport --proto --local --nobind --float --secret --dev --dev-type --ifconfig --route --user --group --script-security --up --inactive --keepalive --ping --verb --log --log-append --syslog --writepid --genkey --version --help --remote-random --ifconfig-ipv6 --ifconfig-noexec --resolv-retry --connect-retry --sndbuf --rcvbuf --mark --tun-mtu --mssfix --disable-offload --txqueuelen --lladdr --topology --route-ipv6 --route-gateway --route-ipv6-gateway --route-metric --route-noexec --redirect-gateway --redirect-private --down --up-restart --setenv --setenv-safe --dhcp-option --dns --ignore-unknown-option --nice --mlock --mute --status --reneg-sec --ping-restart --ping-exit --cipher --data-ciphers --ncp-ciphers --replay-persist' ;;
 	esac
 	case $command:$option in
 	:config) kinds=('conf') ;;
@@ -80,6 +80,8 @@ _naptun_tables() {
 	:route-gateway) kinds=('host') ;;
 	:route-ipv6-gateway) kinds=('any') ;;
 	:route-metric) kinds=('any') ;;
+	:redirect-gateway) kinds=('any') ;;
+	:redirect-private) kinds=('any') ;;
 	:down) kinds=('file') ;;
 	:setenv) kinds=('any' 'any') ;;
 	:setenv-safe) kinds=('any' 'any') ;;
@@ -97,6 +99,7 @@ _naptun_tables() {
 	:ncp-ciphers) kinds=('any') ;;
 	:replay-persist) kinds=('file') ;;
 	check:cd) kinds=('dir') ;;
+	check:openvpn) kinds=('conf') ;;
 	esac
 	# end
 }

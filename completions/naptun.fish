@@ -67,7 +67,7 @@ end
 
 complete -c naptun -f
 # tables
-complete -c naptun -n __naptun_first -a check -d 'Find every error of configuration files and of the keys they'
+complete -c naptun -n __naptun_first -a check -d 'Find everything that is wrong with tunnels'
 complete -c naptun -n __naptun_first -a '(__naptun_files .conf)'
 complete -c naptun -n 'not __naptun_in check' -l config -x -a '(__naptun_files .conf)' -d 'read this configuration file'
 complete -c naptun -n 'not __naptun_in check' -l cd -x -a '(__fish_complete_directories)' -d 'where file names start'
@@ -127,6 +127,8 @@ complete -c naptun -n 'not __naptun_in check' -l route-gateway -x -a '(__fish_pr
 complete -c naptun -n 'not __naptun_in check' -l route-ipv6-gateway -x -d 'the gateway of route-ipv6 on tap, if not the peer'
 complete -c naptun -n 'not __naptun_in check' -l route-metric -x -d 'the metric of routes that have none'
 complete -c naptun -n 'not __naptun_in check' -l route-noexec -d 'leave the routes to the up script'
+complete -c naptun -n 'not __naptun_in check' -l redirect-gateway -d 'all traffic through the tunnel'
+complete -c naptun -n 'not __naptun_in check' -l redirect-private -d 'keep the way to the peer outside in the same manner, and redirect nothing'
 complete -c naptun -n 'not __naptun_in check' -l down -x -a '(__naptun_files)' -d 'runs when the device goes'
 complete -c naptun -n 'not __naptun_in check' -l up-restart -d 'accepted, without effect'
 complete -c naptun -n 'not __naptun_in check' -l setenv -x -d 'a variable for the scripts'
@@ -146,6 +148,8 @@ complete -c naptun -n 'not __naptun_in check' -l data-ciphers -x -a 'AES-256-GCM
 complete -c naptun -n 'not __naptun_in check' -l ncp-ciphers -x -d 'the older name of data-ciphers'
 complete -c naptun -n 'not __naptun_in check' -l replay-persist -x -a '(__naptun_files)' -d 'where to remember which handshakes have been seen, if not in the default place'
 complete -c naptun -n '__naptun_in check' -l cd -x -a '(__fish_complete_directories)' -d 'where file names start'
+complete -c naptun -n '__naptun_in check' -l files-only -d 'look at the files alone, not at this host'
+complete -c naptun -n '__naptun_in check' -l openvpn -x -a '(__naptun_files .conf)' -d 'say of each directive of this OpenVPN configuration what'
 complete -c naptun -n '__naptun_in check' -l help -d 'display usage information'
 complete -c naptun -n '__naptun_in check' -a '(__naptun_files .conf)'
 # end

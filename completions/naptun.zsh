@@ -7,11 +7,13 @@ _naptun() {
 	local -a options commands
 	# tables
 	commands=(
-		'check:Find every error of configuration files and of the keys they'
+		'check:Find everything that is wrong with tunnels'
 	)
 	case $words[2] in
 	(check) options=(
 		'--cd[where file names start]:value:_directories'
+		'--files-only[look at the files alone, not at this host]'
+		'*--openvpn[say of each directive of this OpenVPN configuration what]:value:_naptun_conf'
 		'--help[display usage information]'
 		'*:file:_naptun_conf'
 	) ;;
@@ -69,6 +71,8 @@ _naptun() {
 			'--route-ipv6-gateway[the gateway of route-ipv6 on tap, if not the peer]:value: '
 			'--route-metric[the metric of routes that have none]:value: '
 			'--route-noexec[leave the routes to the up script]'
+			'--redirect-gateway[all traffic through the tunnel]::value: '
+			'--redirect-private[keep the way to the peer outside in the same manner, and redirect nothing]::value: '
 			'--down[runs when the device goes]:value:_naptun_file'
 			'--up-restart[accepted, without effect]'
 			'*--setenv[a variable for the scripts]:value: ::value: '

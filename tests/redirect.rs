@@ -22,6 +22,9 @@ fn routed_lab(name: &str, more: &str) -> Option<Lab> {
     Some(lab)
 }
 
+/// An address, and what `ip route get` must say of the way there.
+type Way = (&'static str, &'static str);
+
 /// How a host reaches an address, as `ip route get` says.
 fn way(host: &Host, to: &str) -> String {
     let said = host.run(&["ip", "route", "get", to]);
@@ -148,7 +151,7 @@ fn flags_leave_a_way_outside_or_shut_it() {
     let Some(lab) = routed_lab("redirect-flags", "") else { return };
     lab.fri.write("/etc/resolv.conf", "nameserver 203.0.113.53\nnameserver 127.0.0.1\n");
     let before = lab.fri.routes();
-    let ways: &[(&[&str], &[(&str, &str)])] = &[
+    let ways: &[(&[&str], &[Way])] = &[
         (&["def1", "bypass-dns"], &[("203.0.113.53", "via 198.51.100.254 dev eth0"), (FAR, "dev tun0")]),
         (
             &["def1", "block-local"],

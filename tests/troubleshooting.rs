@@ -36,6 +36,7 @@ const LEFT_OUT: &[(&str, &str, &str)] = &[
     ("src/os/resolver.rs", "too many names", PLAIN),
     ("src/os/resolver.rs", "there is no host ", HELPER),
     ("src/os/resolver.rs", "ask the resolver", HELPER),
+    ("src/os/redirect.rs", "redirect into ", ODD),
     ("src/os/route.rs", "the device is down", ODD),
     ("src/os/sandbox.rs", "set resource limits", ODD),
     ("src/os/sandbox.rs", "restrict files with Landlock", ODD),
