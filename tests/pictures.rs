@@ -57,6 +57,14 @@ fn every_picture_is_well_formed_and_no_word_of_its_drawing_is_lost() {
 }
 
 #[test]
+fn every_box_is_closed() {
+    for (name, boxes) in [("routed", 4), ("bridged", 3), ("life", 4)] {
+        let picture = fs::read_to_string(format!("{FOLDER}/{name}.svg")).unwrap();
+        assert_eq!(picture.matches("<rect class=\"box\"").count(), boxes, "{name}: a wall has a gap");
+    }
+}
+
+#[test]
 fn a_drawing_fits_a_terminal() {
     for drawing in drawings() {
         let text = fs::read_to_string(&drawing).unwrap();
