@@ -49,12 +49,14 @@ const LEFT_OUT: &[(&str, &str, &str)] = &[
     ("src/os/udp.rs", "set sndbuf ", PLAIN),
     ("src/os/udp.rs", "set rcvbuf ", PLAIN),
     ("src/os/udp.rs", "set mark ", PLAIN),
+    ("src/pair/", "", TERMINAL),
     ("src/tunnel.rs", "set up epoll", ODD),
     ("src/tunnel.rs", "watch ", ODD),
     ("src/tunnel/waiting.rs", "", ODD),
 ];
 
 /// Reasons.
+const TERMINAL: &str = "a command that somebody has just typed, and that says what it wants instead";
 const ODD: &str = "a system call that does not fail on a machine that works; nobody has seen it";
 const PLAIN: &str = "says by itself what to do: it names the directive and what the kernel has against it";
 const CHECKED: &str = "the configuration is refused before it comes to this";
