@@ -28,6 +28,7 @@ mod value;
 
 pub use include::{MAX_DEPTH, MAX_FILE, check_cd};
 pub use resolve::resolve;
+pub use value::port as service_port;
 
 use grammar::Statement;
 use include::Sources;

@@ -56,6 +56,11 @@ impl Directive {
         format!("{} {}", self.name, self.params).trim_end().to_owned()
     }
 
+    /// Whether it belongs to TLS, to a server of many clients, or to what such a server tells its clients.
+    pub fn is_tls(&self) -> bool {
+        [NO_TLS, NO_SERVER, NO_PULL, NO_LOGIN].contains(&self.meaning)
+    }
+
     /// In which of the three lists it is.
     pub fn standing(&self) -> Standing {
         match self.list {

@@ -28,7 +28,7 @@ pub(super) fn seconds(word: &str, range: RangeInclusive<u64>) -> Value<Duration>
 }
 
 /// A UDP port, by number or by its name in /etc/services.
-pub(super) fn port(word: &str) -> Value<u16> {
+pub fn port(word: &str) -> Value<u16> {
     if word.starts_with(|c: char| c.is_ascii_digit()) || !word.contains(|c: char| c.is_ascii_alphabetic()) {
         return number(word, 1..=65535);
     }

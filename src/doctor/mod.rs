@@ -6,15 +6,27 @@
 //! works today, or that may be meant so; a note says what has no effect.
 
 mod between;
+mod bridge;
+mod callers;
 mod excerpt;
 mod finding;
+mod host;
+mod inetd;
+mod network;
+mod openvpn;
+mod starts;
+mod systemd;
 mod tunnel;
+mod xinetd;
+mod xinetd_files;
 
 use std::path::PathBuf;
 
 use crate::config::check_cd;
 use crate::error::Exit;
 use finding::{Report, Severity};
+use host::Host;
+use tunnel::Tunnel;
 
 /// What `naptun check` is asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,12 +50,36 @@ pub fn examine(request: &Request) -> (Vec<String>, Exit) {
     }
     let mut report = Report::default();
     let names = names(request, &mut report);
-    let tunnels = tunnel::read(request.cd.as_deref(), &names);
+    let cd = request.cd.as_deref();
+    let (theirs, tunnels): (Vec<_>, Vec<_>) =
+        tunnel::read(cd, &names).into_iter().partition(|tunnel| tunnel.openvpn);
+    let flagged = request.openvpn.iter().map(|file| Tunnel::read_openvpn(cd, &file.to_string_lossy()));
+    let theirs: Vec<Tunnel> = theirs.into_iter().filter(|tunnel| tunnel.asked).chain(flagged).collect();
     for tunnel in tunnels.iter().filter(|tunnel| tunnel.asked) {
         tunnel.report(request.files_only, &mut report);
     }
     between::compare(&tunnels, &mut report);
-    report.finish(&tunnels)
+    if !request.files_only && tunnels.iter().any(|tunnel| tunnel.asked) {
+        look_at_host(&tunnels, &mut report);
+    }
+    let (mut lines, mut exit) = report.finish(&tunnels);
+    for tunnel in &theirs {
+        let (explained, works) = openvpn::explain(tunnel);
+        lines.extend(explained);
+        if !works {
+            exit = Exit::Config;
+        }
+    }
+    (lines, exit)
+}
+
+fn look_at_host(tunnels: &[Tunnel], report: &mut Report) {
+    let host = Host::look();
+    for tunnel in tunnels.iter().filter(|tunnel| tunnel.asked) {
+        network::look(tunnel, &host, report);
+        bridge::look(tunnel, &host, report);
+    }
+    starts::look(tunnels, &host, report);
 }
 
 /// The files to look at, as they will be called.

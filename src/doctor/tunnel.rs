@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use super::finding::{Report, Severity};
+use super::openvpn;
 use crate::config::examine::{self, Examination};
 use crate::config::grammar::Statement;
 use crate::config::problem::{Place, Problem};
@@ -25,6 +26,8 @@ pub(super) struct Tunnel {
     pub(super) path: PathBuf,
     /// Whether it is to be reported on; if not, others are compared with it.
     pub(super) asked: bool,
+    /// Whether it is to be explained as OpenVPN's.
+    pub(super) openvpn: bool,
     /// What it says.
     pub(super) exam: Examination,
     /// Where its own name starts.
@@ -82,15 +85,45 @@ fn folder(name: &str) -> &str {
     name.rfind('/').and_then(|slash| name.get(..=slash)).unwrap_or_default()
 }
 
+/// Where relative names start.
+fn start(cd: Option<&Path>) -> PathBuf {
+    cd.map_or_else(|| std::env::current_dir().unwrap_or_default(), Path::to_path_buf)
+}
+
 fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
 impl Tunnel {
     fn read(cd: Option<&Path>, name: &str, asked: bool) -> Self {
-        let from = cd.map_or_else(|| std::env::current_dir().unwrap_or_default(), Path::to_path_buf);
+        let from = start(cd);
         let path = real(&from.join(name));
-        Self { name: name.to_owned(), path, asked, exam: examine::examine(cd, name), from }
+        let mut tunnel = Self {
+            name: name.to_owned(),
+            path,
+            asked,
+            openvpn: false,
+            exam: examine::examine(cd, name),
+            from,
+        };
+        if openvpn::is_openvpn(&tunnel) {
+            tunnel = Self::read_openvpn(cd, name);
+        }
+        tunnel.asked = asked;
+        tunnel
+    }
+
+    /// Reads one of OpenVPN's, whose relative names start in its own folder if nothing is said.
+    pub(super) fn read_openvpn(cd: Option<&Path>, name: &str) -> Self {
+        let from = start(cd);
+        let file = from.join(name);
+        let folder = cd.is_none().then(|| file.parent()).flatten();
+        let exam = match folder {
+            Some(folder) => examine::examine(Some(folder), &file.to_string_lossy()),
+            None => examine::examine(cd, name),
+        };
+        let name = if folder.is_some() { file.to_string_lossy().into_owned() } else { name.to_owned() };
+        Self { name, path: real(&file), asked: true, openvpn: true, exam, from }
     }
 
     /// Where its relative names start, its own and those in it.
@@ -249,7 +282,7 @@ fn written(host: &Host) -> String {
 }
 
 /// The place that a route or a notice carries as text.
-fn parsed(place: &str) -> Place {
+pub(super) fn parsed(place: &str) -> Place {
     match place.rsplit_once(':').map(|(file, line)| (file, line.parse())) {
         Some((file, Ok(line))) => Place::new(file, line),
         _ => whole(place),
