@@ -5,7 +5,7 @@ mod lab;
 
 use std::process::Output;
 
-use lab::tun::{UP, complaints, stop};
+use lab::tun::{UP, complaints};
 use lab::{Host, Lab, SOON, eventually};
 
 /// Takes away what a laboratory has of naptun beside the program, but for the examples of a package, and makes hosts
@@ -336,6 +336,36 @@ fn what_is_wrong_is_said_at_once_and_nothing_is_left_behind() {
 }
 
 #[test]
+fn the_scripts_are_clean_for_shellcheck() {
+    let Some(lab) = fresh("pair-shellcheck") else { return };
+    for (words, tunnel) in [
+        ("mon fri --caller-network 192.168.2.0/24", "tun-mon-fri"),
+        ("mon fri --bridge eth1 --network 192.168.8.1/24 --launcher systemd", "tap-mon-fri"),
+        ("mon sat --port 99 --launcher inetd", "tun-mon-sat"),
+    ] {
+        paired(&lab, &lab.mon, words);
+        let scripts = format!(
+            "shellcheck -x -a -s sh {0}/{tunnel}/*/install && for it in {0}/{tunnel}/*/install; do sh -n $it; done",
+            lab.dir().display()
+        );
+        lab.mon.sh(&scripts);
+    }
+}
+
+#[test]
+fn somebody_who_is_not_root_is_told_what_was_not_seen() {
+    let Some(lab) = fresh("pair-user") else { return };
+    lab.mon.sh("mkdir -m 700 /etc/naptun; mkdir -m 777 /run/out");
+    let words = "cd /run/out && exec setpriv --reuid=65534 --regid=65534 --clear-groups naptun pair mon fri";
+    let said = lab.mon.sh(words);
+    assert!(said.contains("note: /etc/naptun may not be read"), "{said}");
+    assert_eq!(
+        lab.mon.sh("stat -c '%a %u' /run/out/tun-mon-fri /run/out/tun-mon-fri/*/*.key"),
+        "700 65534\n600 65534\n600 65534\n"
+    );
+}
+
+#[test]
 fn install_touches_nothing_of_others() {
     let Some(lab) = fresh("pair-others") else { return };
     paired(&lab, &lab.mon, "mon fri");
@@ -358,7 +388,20 @@ fn install_touches_nothing_of_others() {
     refused(&lab.mon, "mon", "/etc/xinetd.d/timbuktu-srv1 belongs to another service");
     lab.mon.sh("rm /etc/xinetd.d/timbuktu-srv1; echo 'timbuktu-srv1 99/udp' >>/etc/services");
     refused(&lab.mon, "mon", "timbuktu-srv1 is 99/udp, not 1417/udp");
-    let nobody = lab.mon.run(&["setpriv", "--reuid=65534", "--clear-groups", "sh", "-c", "id -u"]);
-    assert_eq!(nobody.stdout, b"65534\n");
-    stop(&lab.mon);
+    lab.mon.sh("sed -i /timbuktu/d /etc/services");
+    let holder = lab.mon.spawn(&["socat", "UDP-RECV:1417", "STDOUT"]);
+    eventually("the port is held", SOON, || !lab.mon.sh("ss -Hulnp sport = 1417").is_empty());
+    refused(&lab.mon, "mon", "somebody holds UDP port 1417");
+    drop(holder);
+    lab.mon.write("/etc/inetd.conf", "timbuktu-srv1 dgram udp wait root /bin/other other\n");
+    lab.mon.sh(&format!(
+        "sed -i s/LAUNCHER=xinetd/LAUNCHER=inetd/ {}/tun-mon-fri/mon/install",
+        lab.dir().display()
+    ));
+    lab.mon.sh(&format!(
+        "cd {}/tun-mon-fri/mon && echo 'timbuktu-srv1 dgram udp wait root x' >inetd.conf",
+        lab.dir().display()
+    ));
+    refused(&lab.mon, "mon", "/etc/inetd.conf has another line for timbuktu-srv1");
+    assert!(lab.mon.ours().is_empty());
 }

@@ -39,6 +39,7 @@ pub fn choose(wanted: &Wanted, seen: &Seen, random: [u8; RANDOM]) -> Result<Tunn
             wanted.caller, bridge.eth
         ));
     }
+    notes.extend(unseen(wanted, seen, here));
     let listener =
         end(&wanted.listener, &wanted.mon, name.clone(), inside.listener, &wanted.networks, &service);
     let caller = end(&wanted.caller, &wanted.fri, reverse, inside.caller, &wanted.caller_networks, &service);
@@ -126,6 +127,16 @@ fn is_private(addr: IpAddr) -> bool {
         IpAddr::V4(addr) => addr.is_private() || addr.is_link_local(),
         IpAddr::V6(addr) => addr.is_unique_local() || addr.is_unicast_link_local(),
     }
+}
+
+/// What could not be looked at.
+fn unseen(wanted: &Wanted, seen: &Seen, here: Here) -> Vec<String> {
+    let blind = format!("{HOME} may not be read: run this as root, or what is there is not heeded");
+    let elsewhere = format!("chosen by what this host shows, which is not {}", wanted.listener);
+    [(seen.blind, blind), (here != Here::Listener, elsewhere)]
+        .into_iter()
+        .filter_map(|(told, note)| told.then_some(note))
+        .collect()
 }
 
 /// The end of such a name that this host has already.
@@ -233,3 +244,6 @@ fn end(
         networks: networks.to_vec(),
     }
 }
+
+#[cfg(test)]
+mod tests;

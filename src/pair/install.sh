@@ -33,6 +33,8 @@ look() {
 	[ ! -e services ] || each_service known_otherwise
 	[ "$ROLE" = listener ] || return 0
 	[ ! -e bridge.conf ] || vacant bridge.conf "$HOME_DIR/bridge.conf"
+	# shellcheck disable=SC2153 # of the settings
+	[ -e "$HOME_DIR/$STEM.conf" ] || ! holds_port || die "somebody holds UDP port $PORT; ss -ulnp tells who"
 	"look_$LAUNCHER"
 }
 

@@ -2,6 +2,7 @@
 //! cannot be read is taken as not there.
 
 use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
@@ -44,6 +45,8 @@ pub struct Seen {
     pub networks: Vec<(Network, String)>,
     /// The configurations in /etc/naptun, by file name.
     pub configs: Vec<String>,
+    /// Whether that folder may not be read.
+    pub blind: bool,
     /// The UDP services of /etc/services.
     pub services: Vec<(String, u16)>,
     /// Its super-servers, the one to use first.
@@ -77,6 +80,7 @@ impl Seen {
             services: read("/etc/services").map_or_else(Vec::new, |text| service::udp(&text)),
             launchers: launchers(),
             neighbours: read("/proc/net/arp").map_or_else(Vec::new, |text| neighbours(&text)),
+            blind: fs::read_dir(HOME).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied),
             bridge: read(format!("{HOME}/bridge.conf")).map(|text| bridge_settings(&text)),
             ..Self::default()
         };
