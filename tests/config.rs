@@ -528,12 +528,15 @@ fn what_is_redirected_follows_from_the_flags() {
     let dir = Dir::new("redirect");
     let six = "\nifconfig-ipv6 fd00::2/64 fd00::1";
     for (text, ipv4, ipv6, notices) in [
-        ("redirect-gateway def1", true, false, 0),
-        ("redirect-gateway", true, false, 1),
-        ("redirect-gateway autolocal bypass-dhcp", true, false, 2),
-        (&format!("redirect-gateway def1 ipv6{six}"), true, true, 0),
-        (&format!("redirect-gateway def1 ipv6 !ipv4{six}"), false, true, 0),
-        ("redirect-gateway def1 ipv6\nifconfig-noexec", true, true, 0),
+        ("redirect-gateway def1\nremote a", true, false, 1),
+        ("redirect-gateway\nremote a", true, false, 2),
+        ("redirect-gateway autolocal bypass-dhcp\nremote a", true, false, 3),
+        (&format!("redirect-gateway def1 ipv6\nremote a{six}"), true, true, 0),
+        (&format!("redirect-gateway def1 ipv6{six}"), true, true, 1),
+        (&format!("redirect-gateway def1 ipv6\nfloat\nremote a{six}"), true, true, 1),
+        (&format!("redirect-gateway def1 ipv6 local{six}"), true, true, 0),
+        (&format!("redirect-gateway def1 ipv6 !ipv4\nremote a{six}"), false, true, 0),
+        ("redirect-gateway def1 ipv6\nifconfig-noexec\nremote a", true, true, 0),
         ("redirect-gateway def1 ipv6\nroute-noexec", true, true, 0),
         ("redirect-private def1", false, false, 0),
     ] {

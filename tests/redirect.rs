@@ -147,6 +147,25 @@ fn a_signal_has_the_way_looked_for_anew() {
 }
 
 #[test]
+fn a_name_that_nobody_knows_yet_is_looked_up_before_anything_is_redirected() {
+    let Some(lab) = routed_lab("redirect-name", "") else { return };
+    let caller = lab.fri.read(CALLER).replace("remote mon\n", "remote mon.example\n");
+    lab.fri.write(CALLER, &format!("{caller}redirect-gateway def1\n"));
+    // Not a neighbour: with everything redirected nobody could ask it.
+    lab.fri.write("/etc/resolv.conf", "nameserver 192.0.2.254\noptions timeout:1\n");
+    call(&lab.fri, &[]);
+    leads(&lab.fri, FAR, "dev eth0");
+    let words = ["dnsmasq", "-d", "--listen-address=192.0.2.254", "--bind-interfaces", "--no-resolv"];
+    let _server = lab
+        .net
+        .spawn(&[&words, &["--no-hosts", "--user=root", "--address=/mon.example/192.0.2.1"][..]].concat());
+    eventually("what lies behind mon answers", 6 * SOON, || answers(&lab.fri, "192.168.1.10"));
+    leads(&lab.fri, FAR, "dev tun0");
+    leads(&lab.fri, "192.0.2.1", "via 198.51.100.254 dev eth0");
+    leads(&lab.fri, "192.0.2.254", "dev tun0");
+}
+
+#[test]
 fn flags_leave_a_way_outside_or_shut_it() {
     let Some(lab) = routed_lab("redirect-flags", "") else { return };
     lab.fri.write("/etc/resolv.conf", "nameserver 203.0.113.53\nnameserver 127.0.0.1\n");

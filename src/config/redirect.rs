@@ -3,7 +3,7 @@
 use super::draft::Draft;
 use super::grammar::Statement;
 use super::problem::Fault;
-use super::settings::DeviceType;
+use super::settings::{DeviceType, Redirect};
 
 type Applied = Result<(), Fault>;
 
@@ -80,5 +80,22 @@ pub(super) fn finish(draft: &mut Draft) {
     }
     if let Some(redirect) = &mut draft.settings.redirect {
         redirect.gateway_ipv6 = gateway_ipv6.filter(|_| tap);
+    }
+    warn(draft, &redirect);
+}
+
+/// What goes past the tunnel all the same, where that may not be meant.
+fn warn(draft: &mut Draft, redirect: &Redirect) {
+    let Some(place) = draft.place("redirect-gateway").cloned() else { return };
+    if !redirect.ipv6 {
+        let how = "IPv6 goes past the tunnel; the flag ipv6, with ifconfig-ipv6, takes it in";
+        draft.notice(&place, "redirect-gateway", how);
+    }
+    // The way to the peer is kept wherever it is followed to, for all that this host sends there.
+    let followed = draft.settings.float || draft.remotes.is_empty();
+    if followed && !redirect.local {
+        let how = "the peer is followed to any address: whoever is on the path to it can have one address of his choice \
+                   reached past the tunnel; remote without float prevents that";
+        draft.notice(&place, "redirect-gateway", how);
     }
 }
