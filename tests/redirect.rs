@@ -218,6 +218,26 @@ fn a_listener_may_send_its_traffic_through_whoever_calls() {
 }
 
 #[test]
+fn the_way_follows_a_caller_that_moves() {
+    let Some(lab) = routed_lab("redirect-roams", "") else { return };
+    lab.mon.append(LISTENER, "redirect-gateway def1\n");
+    let before = lab.mon.routes();
+    call(&lab.fri, &[]);
+    eventually("mon answers", SOON, || answers(&lab.fri, "10.8.0.1"));
+    leads(&lab.mon, "198.51.100.1", "via 192.0.2.254 dev eth0");
+    // On the way its datagrams get another source, as behind a router that translates addresses.
+    lab.net.sh("nft 'add table ip moves;
+        add chain ip moves out { type filter hook forward priority 0; };
+        add rule ip moves out ip saddr 198.51.100.1 ip daddr 192.0.2.1 ip saddr set 203.0.113.77;
+        add chain ip moves back { type filter hook prerouting priority -300; };
+        add rule ip moves back ip daddr 203.0.113.77 ip daddr set 198.51.100.1'");
+    eventually("mon answers where the caller is now", 2 * SOON, || answers(&lab.fri, "10.8.0.1"));
+    leads(&lab.mon, "203.0.113.77", "via 192.0.2.254 dev eth0");
+    leads(&lab.mon, "198.51.100.1", "dev tun0");
+    ends_without_a_trace(&lab.mon, "KILL", &before);
+}
+
+#[test]
 fn a_tap_redirects_to_its_gateway() {
     let Some(lab) = Lab::new("redirect-tap") else { return };
     lab.mon.write(
