@@ -31,9 +31,10 @@ _naptun() {
 # and values (the kind of what stands there without an option).
 _naptun_tables() {
 	# tables
-	commands='check'
+	commands='check pair'
 	case $command in
 	check) options='--cd --files-only --openvpn --help' values='conf' ;;
+	pair) options='--address --service --port --launcher --tap --bridge --network --caller-network --caller-address --out --help' values='host' ;;
 	*) command='' options='--config --cd --inetd --daemon --remote --port --lport --rport --proto --local --nobind --float --secret --dev --dev-type --ifconfig --route --user --group --script-security --up --inactive --keepalive --ping --verb --log --log-append --syslog --writepid --genkey --version --help --remote-random --ifconfig-ipv6 --ifconfig-noexec --resolv-retry --connect-retry --sndbuf --rcvbuf --mark --tun-mtu --mssfix --disable-offload --txqueuelen --lladdr --topology --route-ipv6 --route-gateway --route-ipv6-gateway --route-metric --route-noexec --redirect-gateway --redirect-private --down --up-restart --setenv --setenv-safe --dhcp-option --dns --ignore-unknown-option --nice --mlock --mute --status --reneg-sec --ping-restart --ping-exit --cipher --data-ciphers --ncp-ciphers --replay-persist' ;;
 	esac
 	case $command:$option in
@@ -100,6 +101,15 @@ _naptun_tables() {
 	:replay-persist) kinds=('file') ;;
 	check:cd) kinds=('dir') ;;
 	check:openvpn) kinds=('conf') ;;
+	pair:address) kinds=('host') ;;
+	pair:service) kinds=('service') ;;
+	pair:port) kinds=('service') ;;
+	pair:launcher) kinds=('words:xinetd systemd inetd') ;;
+	pair:bridge) kinds=('any') ;;
+	pair:network) kinds=('any') ;;
+	pair:caller-network) kinds=('any') ;;
+	pair:caller-address) kinds=('host') ;;
+	pair:out) kinds=('dir') ;;
 	esac
 	# end
 }

@@ -8,6 +8,7 @@ _naptun() {
 	# tables
 	commands=(
 		'check:Find everything that is wrong with tunnels'
+		'pair:Make both ends of a new tunnel'
 	)
 	case $words[2] in
 	(check) options=(
@@ -16,6 +17,20 @@ _naptun() {
 		'*--openvpn[say of each directive of this OpenVPN configuration what]:value:_naptun_conf'
 		'--help[display usage information]'
 		'*:file:_naptun_conf'
+	) ;;
+	(pair) options=(
+		'--address[outer address or name of the listener]:value:_hosts'
+		'--service[service of the port]:value:_naptun_service'
+		'--port[port, where it is to have no name]:value:_naptun_service'
+		'--launcher[who holds the port]:value:(xinetd systemd inetd)'
+		'--tap[carry ethernet frames instead of packets]'
+		'--bridge[join the ethernet behind an interface of the listener]:value: '
+		'*--network[network behind the listener, as 192.168.1.0/24]:value: '
+		'*--caller-network[network behind the caller]:value: '
+		'--caller-address[address of the caller in the bridged network]:value:_hosts'
+		'--out[folder to make the tunnel'\''s folder in]:value:_directories'
+		'--help[display usage information]'
+		'*:name:_hosts'
 	) ;;
 	esac
 	_naptun_options() {

@@ -154,18 +154,20 @@ fn kind(option: &str, parameter: &str) -> Kind {
         "file" | "command" => Kind::File,
         "dir" => Kind::Dir,
         "port" | "service" => Kind::Service,
-        "host" | "listener" | "caller" => Kind::Host,
+        "host" | "listener" | "caller" | "addr" => Kind::Host,
         "name" => match option {
             "dev" => Kind::Device,
             "user" => Kind::User,
             "group" => Kind::Group,
+            "service" => Kind::Service,
             "" => Kind::Tunnel,
             _ => Kind::Any,
         },
         _ => Kind::Any,
     };
     // `program` of inetd stands behind `wait`.
-    let option = if parameter == "program" || option == "route" { parameter } else { option };
+    let second = option == "inetd" && parameter == "program" || option == "route";
+    let option = if second { parameter } else { option };
     words(option).filter(|_| by_parameter == Kind::Any).or_else(|| words(parameter)).unwrap_or(by_parameter)
 }
 
