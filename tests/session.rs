@@ -986,6 +986,106 @@ fn only_the_newest_authentic_packet_moves_the_peers_address() {
     figure(9, &format!("{cases} datagrams from elsewhere ({kinds}): the peer's address unchanged"));
 }
 
+/// What an end sends in its turn after it has moved to another network, from which the peer has this address.
+fn move_to(end: &mut End, now: Time, path: Addr) -> Vec<(Addr, Vec<u8>)> {
+    let moment = end.moment(now);
+    end.session.moved(&moment, path, &mut end.rng);
+    end.turn(now)
+}
+
+#[test]
+fn an_end_that_has_moved_says_so_at_once_until_it_is_answered() {
+    let mut pair = Pair::live(52);
+    let (to, told) = move_to(&mut pair.a, NOW, 5).remove(0);
+    assert_eq!(to, 5, "by the new way");
+    assert!(pair.a.turn(NOW + ms(249)).is_empty());
+    let again = one(pair.a.turn(NOW + ms(250)));
+    assert_eq!(pair.b.open(NOW, 77, &again), Opened::Control);
+    assert_eq!(pair.b.session.path(), Some(77), "the peer follows");
+    assert_eq!(pair.b.open(NOW, 66, &told), Opened::Control);
+    let answers = pair.b.turn(NOW);
+    assert!(answers.iter().all(|(to, _)| *to == 77) && !answers.is_empty(), "{answers:?}");
+    assert!(pair.b.delivered.is_empty(), "nothing for the device");
+    for (_, answer) in answers {
+        assert_eq!(pair.a.open(NOW + ms(300), 5, &answer), Opened::Control);
+    }
+    (3..100)
+        .for_each(|tenth| assert!(pair.a.turn(NOW + ms(100 * tenth)).is_empty(), "answered, and goes on"));
+    assert_eq!(pair.a.count(|event| *event == Event::Silent), 0);
+    pair.assert_alive();
+}
+
+#[test]
+fn an_end_that_has_moved_and_gets_no_answer_calls_after_the_silence() {
+    let mut pair = Pair::live(53);
+    pair.a.seal(NOW, b"on the old way").unwrap();
+    let now = NOW + ms(2900);
+    assert_eq!(move_to(&mut pair.a, now, 5).len(), 1);
+    (1..30).for_each(|tenth| drop(pair.a.turn(now + ms(100 * tenth))));
+    assert_eq!(pair.a.count(|event| *event == Event::Silent), 0, "the new way has its own time");
+    let sent = pair.a.turn(now + secs(3));
+    assert_eq!(pair.a.count(|event| *event == Event::Silent), 1);
+    assert!(world::stamp_of_call(&pair.a.secrets, &sent.last().unwrap().1).is_some(), "no call");
+    (31..300).for_each(|tenth| {
+        for (_, datagram) in pair.a.turn(now + ms(100 * tenth)) {
+            assert!(world::stamp_of_call(&pair.a.secrets, &datagram).is_some(), "more than calls");
+        }
+    });
+}
+
+#[test]
+fn a_call_under_way_goes_out_at_once_by_the_new_way() {
+    let mut pair = Pair::new(54);
+    pair.call();
+    (0..100).for_each(|tenth| drop(pair.a.turn(NOW + ms(100 * tenth))));
+    let now = NOW + secs(10);
+    let (to, datagram) = move_to(&mut pair.a, now, 5).remove(0);
+    assert!(to == 5 && world::stamp_of_call(&pair.a.secrets, &datagram).is_some());
+    assert!(pair.a.turn(now + ms(220)).is_empty());
+    assert_eq!(pair.a.turn(now + ms(280)).len(), 1, "and with short pauses again");
+}
+
+#[test]
+fn who_has_said_bye_or_was_never_talked_to_hears_nothing_of_a_move_or_a_sleep() {
+    let mut pair = Pair::live(55);
+    pair.b.session.close(NOW, Farewell::Nap);
+    let bye = one(pair.b.turn(NOW));
+    pair.a.open(NOW, 2, &bye);
+    pair.a.turn(NOW);
+    for (after, mut end) in [(1, pair.a), (1, Pair::new(56).a), (181, Pair::live(57).a)] {
+        let now = NOW + secs(after);
+        end.turn(now);
+        let mut sent = move_to(&mut end, now, 5);
+        end.session.resume();
+        (0..300).for_each(|tenth| sent.extend(end.turn(now + ms(100 * tenth))));
+        assert!(sent.is_empty(), "{} datagrams", sent.len());
+        // Whoever wants to talk does so by the new way.
+        end.session.want(now + secs(30));
+        let called = end.turn(now + secs(30));
+        assert!(called.iter().all(|(to, _)| *to == 5) && called.len() == 1);
+    }
+}
+
+#[test]
+fn an_end_that_slept_calls_anew_at_once_and_uses_no_old_key() {
+    for slept in [10, 100, 179, 181, 100_000] {
+        let mut pair = Pair::live(58);
+        let now = NOW + secs(slept);
+        pair.a.session.resume();
+        let call = one(pair.a.turn(now));
+        assert!(world::stamp_of_call(&pair.a.secrets, &call).is_some(), "after {slept} s");
+        assert!(pair.a.seal(now, b"under the old keys").is_none());
+        // The peer may have stayed awake, or not.
+        pair.b.turn(now);
+        assert_eq!(pair.b.open(now, 1, &call), Opened::Control);
+        pair.now = now;
+        let answer = one(pair.b.turn(now));
+        assert_eq!(pair.a.open(now, 2, &answer), Opened::Control);
+        pair.settle();
+        pair.assert_alive();
+    }
+}
+
 #[test]
 fn a_rekey_message_held_back_moves_nobody() {
     let mut pair = Pair::live(51);

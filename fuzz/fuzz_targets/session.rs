@@ -102,6 +102,12 @@ impl World {
             12 => self.ends[end].session.restart(),
             13 => self.crash(end),
             14 => self.ends[end].skew = (i64::from(how) - 128) * YEAR / 64,
+            _ if how & 8 != 0 => self.ends[end].session.resume(),
+            _ if how & 16 != 0 => {
+                let moment = self.ends[end].moment(self.now);
+                let End { session, rng, .. } = &mut self.ends[end];
+                session.moved(&moment, how & 3, rng);
+            }
             _ if how & 4 == 0 => self.ends[end].session.set_path(how & 3),
             _ => self.ends[end].session.turn_to(self.now + Duration::from_millis(u64::from(how) * 10), how & 3),
         }

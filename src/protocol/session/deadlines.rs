@@ -20,6 +20,7 @@ impl<P: Copy + Eq> Session<P> {
             self.ping_timeout_deadline(now),
             self.closing_deadline(now),
             self.path_deadline(now),
+            self.announce_deadline(now),
         ])
     }
 
@@ -31,6 +32,7 @@ impl<P: Copy + Eq> Session<P> {
             self.wanted = true;
             self.silent_at = None;
             self.outstanding = None;
+            self.announce_at = None;
             self.tell(Event::Silent);
         }
         if due(self.ping_timeout_deadline(moment.now), moment.now) {
@@ -44,6 +46,9 @@ impl<P: Copy + Eq> Session<P> {
         }
         if due(self.path_deadline(moment.now), moment.now) {
             self.probe_path(moment.now, entropy);
+        }
+        if due(self.announce_deadline(moment.now), moment.now) {
+            self.announce(moment.now, entropy);
         }
         let keepalive = self.confirm
             || due(self.acknowledge_at, moment.now)

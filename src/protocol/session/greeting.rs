@@ -328,6 +328,7 @@ impl<P: Copy + Eq> Session<P> {
         self.asleep = None;
         self.silent = false;
         self.silent_at = None;
+        self.announce_at = None;
         self.rekey_wanted = false;
         self.ping_timed_out = false;
         self.call_off();

@@ -10,6 +10,7 @@ mod deadlines;
 mod greeting;
 #[cfg(test)]
 mod limits;
+mod moving;
 mod outcome;
 mod path_mtu;
 
@@ -83,6 +84,8 @@ pub struct Session<P> {
     heard_at: Time,
     acknowledge_at: Option<Time>,
     silent_at: Option<Time>,
+    /// The peer is told again where this end is.
+    announce_at: Option<Time>,
 
     /// Keys came or went: their copies lie on the stack.
     untidy: bool,
@@ -121,6 +124,7 @@ impl<P: Copy + Eq> Session<P> {
             heard_at: Time::ZERO,
             acknowledge_at: None,
             silent_at: None,
+            announce_at: None,
             untidy: true,
             actions: VecDeque::new(),
         }
@@ -301,6 +305,7 @@ impl<P: Copy + Eq> Session<P> {
         entropy: &mut dyn Entropy,
     ) -> Result<Opened, Reject> {
         self.silent_at = None;
+        self.announce_at = None;
         let late = self.take_late(moment.now, opened);
         if opened.inner & ASK != 0 && self.asleep.is_none() {
             self.send_control(moment.now, ARRIVED, &(datagram.len() as u16).to_le_bytes(), entropy);
@@ -366,6 +371,7 @@ impl<P: Copy + Eq> Session<P> {
         self.previous = None;
         self.untidy = true;
         self.silent_at = None;
+        self.announce_at = None;
         self.acknowledge_at = None;
         self.drop_rekey();
     }
