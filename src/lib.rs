@@ -200,6 +200,7 @@ impl<'a> Endpoint<'a> {
     /// A caller has its device before it reads the first datagram.
     fn call(&mut self, readiness: &mut Option<Readiness>) -> Result<End> {
         let device = self.bring_up()?;
+        self.tunnel.watch_host(self.settings.mark);
         prepare::reduce(&self.identity, &[])?;
         self.give_up_everything(readiness)?;
         self.tunnel.call();

@@ -14,6 +14,7 @@
 
 mod calling;
 mod ending;
+mod network;
 mod notes;
 mod outbound;
 mod outside;
@@ -100,6 +101,7 @@ pub struct Tunnel {
     state: Option<StateFile>,
     remotes: Remotes,
     outside: outside::Outside,
+    host: Option<Box<network::Host>>,
     status: Option<ending::StatusFile>,
     policy: Policy,
 
@@ -145,6 +147,7 @@ impl Tunnel {
             state: parts.state,
             remotes: parts.remotes,
             outside: outside::Outside::new(parts.helper),
+            host: None,
             status: parts.status.map(|(file, every)| ending::StatusFile::new(file, every, now)),
             policy: parts.policy,
             poll: Poll::new().map_err(failed)?,
@@ -347,6 +350,7 @@ impl Tunnel {
     fn on_deadlines(&mut self, moment: &Moment) -> Result<()> {
         self.take_signals(moment.now);
         self.take_resolved(moment.now)?;
+        self.take_host_news(moment)?;
         if self.session.deadline(moment.now).is_some_and(|deadline| deadline <= moment.now) {
             self.session.on_deadline(moment, &mut KernelEntropy);
         }

@@ -18,6 +18,11 @@ use source::{Site, Source};
 /// A new message needs an entry on the page or a line here. An empty text stands for the whole file.
 #[rustfmt::skip]
 const LEFT_OUT: &[(&str, &str, &str)] = &[
+    ("src/os/watch.rs", "watch the networks of this host", ODD),
+    ("src/os/watch.rs", "watch for suspend", ODD),
+    ("src/tunnel/network.rs", "watch the networks of this host", ODD),
+    ("src/tunnel/network.rs", "watch this host", ODD),
+    ("src/tunnel/network.rs", "a change of networks will be noticed late", ODD),
     ("src/config/key.rs", "put the key aside", ODD),
     ("src/config/key.rs", "take the key back", ODD),
     ("src/lib.rs", "go to the background", ODD),

@@ -12,6 +12,13 @@ pub fn boot() -> Duration {
     read(ClockId::CLOCK_BOOTTIME)
 }
 
+/// How long the machine has slept since it started.
+pub fn slept() -> Duration {
+    // In this order what passes in between is no sleep.
+    let awake = read(ClockId::CLOCK_MONOTONIC);
+    boot().saturating_sub(awake)
+}
+
 /// Microseconds since the Unix epoch. May jump in both directions.
 pub fn wall_micros() -> u64 {
     u64::try_from(read(ClockId::CLOCK_REALTIME).as_micros()).unwrap_or(u64::MAX)

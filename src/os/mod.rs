@@ -21,4 +21,5 @@ pub mod script;
 pub mod signals;
 pub mod state_file;
 pub mod udp;
+pub mod watch;
 pub mod wiping;

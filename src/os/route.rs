@@ -24,6 +24,7 @@ const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
+const RTA_PREFSRC: u16 = 7;
 const RTA_MULTIPATH: u16 = 9;
 const RTA_TABLE: u16 = 15;
 
@@ -80,6 +81,15 @@ pub struct Gateway {
     pub addr: Option<IpAddr>,
     /// Index of the device.
     pub device: u32,
+}
+
+/// How this host reaches an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Index of the device.
+    pub device: u32,
+    /// The address of ours that datagrams carry, unless one is asked for.
+    pub source: Option<IpAddr>,
 }
 
 /// An address of this host.
@@ -163,15 +173,20 @@ impl Netlink {
     ///
     /// What ICMP has said of the path is not heeded: anybody can say that.
     pub fn link_mtu(&mut self, to: IpAddr) -> Option<u32> {
+        let device = self.way(to, None)?.device;
+        let mut message = LinkMessage::default();
+        message.header.index = device;
+        self.look_up(RouteNetlinkMessage::GetLink(message), |body| number(body, IFINFOMSG, IFLA_MTU))
+    }
+
+    /// How this host reaches `to` with datagrams of this firewall mark; `None` if there is no way there.
+    pub fn way(&mut self, to: IpAddr, mark: Option<u32>) -> Option<Way> {
         let mut message = RouteMessage::default();
         message.header.address_family = family(&to);
         message.header.destination_prefix_length = full_length(&to);
         message.attributes.push(RouteAttribute::Destination(to.into()));
-        let device =
-            self.look_up(RouteNetlinkMessage::GetRoute(message), |body| number(body, RTMSG, RTA_OIF))?;
-        let mut message = LinkMessage::default();
-        message.header.index = device;
-        self.look_up(RouteNetlinkMessage::GetLink(message), |body| number(body, IFINFOMSG, IFLA_MTU))
+        message.attributes.extend(mark.map(RouteAttribute::Mark));
+        self.look_up(RouteNetlinkMessage::GetRoute(message), way)
     }
 
     /// Every address of this host.
@@ -277,6 +292,23 @@ pub fn overlap(network: Network, addresses: &[Assigned], routes: &[Entry]) -> Op
 /// The first attribute of this kind, a number, in a body that begins with `header` bytes of something else.
 fn number(body: &[u8], header: usize, wanted: u16) -> Option<u32> {
     attributes(body.get(header..)?).find_map(|(kind, value)| u32_at(value, 0).filter(|_| kind == wanted))
+}
+
+/// Reads the body of the RTM_NEWROUTE that answers a question for one address. `None` where it is no way or malformed.
+pub fn way(body: &[u8]) -> Option<Way> {
+    let header = RouteHeader::parse(body).ok()?;
+    if !matches!(header.kind, RouteType::Unicast | RouteType::Local) {
+        return None;
+    }
+    let (mut device, mut source) = (None, None);
+    for (kind, value) in attributes(body.get(RTMSG..)?) {
+        match kind {
+            RTA_OIF => device = u32_at(value, 0),
+            RTA_PREFSRC => source = addr(header.address_family, value),
+            _ => {}
+        }
+    }
+    Some(Way { device: device?, source })
 }
 
 /// Reads the body of an RTM_NEWADDR. `None` when it is no IP address or malformed. The name stays empty.

@@ -51,6 +51,11 @@ impl Tunnel {
     pub fn keep_to_link(&mut self, now: Time, peer: IpAddr, mtu: Option<u32>) {
         let Some(mtu) = mtu else { return };
         self.outlook.link = Some((peer, mtu as usize));
+        self.renew_path(now, peer);
+    }
+
+    /// The way to this peer is another one: what was found of the old one says nothing about it.
+    pub(super) fn renew_path(&mut self, now: Time, peer: IpAddr) {
         if self.outlook.toward.take_if(|whom| *whom == peer).is_some() {
             self.begin_path(now, peer);
         }

@@ -16,6 +16,8 @@ pub(super) const SOCKET: Token = Token(0);
 pub(super) const DEVICE: Token = Token(1);
 pub(super) const SIGNALS: Token = Token(2);
 pub(super) const RESOLVER: Token = Token(3);
+pub(super) const NETWORK: Token = Token(4);
+pub(super) const CLOCK: Token = Token(5);
 
 /// What edges have told and no `EAGAIN` has taken back.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,12 +27,21 @@ pub(super) struct Ready {
     pub(super) device_in: bool,
     pub(super) signals: bool,
     pub(super) resolver: bool,
+    pub(super) network: bool,
+    pub(super) clock: bool,
 }
 
 impl Ready {
     /// Before the first wait everything is worth a try.
     pub(super) fn all() -> Self {
-        Self { udp_in: true, udp_out: true, device_in: true, signals: true, resolver: true }
+        Self {
+            udp_in: true,
+            udp_out: true,
+            device_in: true,
+            signals: true,
+            resolver: true,
+            ..Self::default()
+        }
     }
 }
 
@@ -41,6 +52,7 @@ impl Tunnel {
             self.session.deadline(moment.now),
             self.activity.deadline(),
             self.remotes.deadline(),
+            self.host_deadline(),
             self.status.as_ref().map(StatusFile::deadline),
             other,
         ]
@@ -52,6 +64,7 @@ impl Tunnel {
             // epoll counts in milliseconds, and mio rounds up.
             deadline => deadline.map(|deadline| deadline.saturating_sub(moment.now)),
         };
+        self.expect_to_wake(moment.now, timeout.map(|timeout| moment.now + timeout));
         match self.poll.poll(&mut self.events, timeout) {
             Err(cause) if cause.kind() != ErrorKind::Interrupted => {
                 return Err(Error::new(Exit::Os, "wait for packets", cause));
@@ -67,6 +80,8 @@ impl Tunnel {
                 DEVICE => self.ready.device_in = true,
                 SIGNALS => self.ready.signals = true,
                 RESOLVER => self.ready.resolver = true,
+                NETWORK => self.ready.network = true,
+                CLOCK => self.ready.clock = true,
                 _ => {}
             }
         }
@@ -100,5 +115,11 @@ impl Tunnel {
 
     pub(super) fn register(&self, fd: RawFd, token: Token) -> io::Result<()> {
         self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)
+    }
+
+    /// For a while, or for good.
+    pub(super) fn unregister(&self, fd: RawFd) {
+        // It fails for what is not registered.
+        let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
     }
 }
