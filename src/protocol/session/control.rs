@@ -54,6 +54,7 @@ impl<P: Copy + Eq> Session<P> {
             if !epoch.seal(CONTROL | ASK, &mut datagram) {
                 return self.expire();
             }
+            self.round_trip.asked(now, length);
             self.note_sent(now);
             self.actions.push_back(Action::Send { datagram, path });
         }
@@ -61,6 +62,7 @@ impl<P: Copy + Eq> Session<P> {
     }
 
     fn take_arrived(&mut self, now: Time, length: usize) {
+        self.round_trip.answered(now, length);
         if let Some(path) = &mut self.path_mtu {
             path.passed(now, length);
         }

@@ -37,6 +37,7 @@ pub(super) struct Outstanding {
     here: u32,
     /// Before the next one; zero where the pauses begin anew.
     pause: Duration,
+    sent_at: Time,
     pub(super) retry_at: Time,
 }
 
@@ -107,7 +108,8 @@ impl<P: Copy + Eq> Session<P> {
         }
         let retry_at = moment.now + jittered(pause, entropy);
         let initiation = Box::new(initiation);
-        self.outstanding = Some(Outstanding { initiation, attempts, here, pause, retry_at });
+        let sent_at = moment.now;
+        self.outstanding = Some(Outstanding { initiation, attempts, here, pause, sent_at, retry_at });
         if here % TELL_EVERY == 0 {
             self.tell(Event::Unanswered { attempts });
         }
@@ -203,6 +205,7 @@ impl<P: Copy + Eq> Session<P> {
             return Err(Reject::Unknown);
         }
         self.untidy = true;
+        let sent_at = outstanding.sent_at;
         let read = outstanding.initiation.read(message);
         let (theirs, keys) = read.map_err(|why| self.reject(why, path))?;
         let mismatch = self.ours.mismatch(&theirs).or(theirs.refused.then_some(Mismatch::Cipher));
@@ -213,6 +216,8 @@ impl<P: Copy + Eq> Session<P> {
             return Err(Reject::Mismatch);
         }
         let epoch = Epoch::new(&keys, theirs.aeads, true, moment.now).ok_or(Reject::Malformed)?;
+        // Each message has an ephemeral key of its own: this is the answer to the last one.
+        self.round_trip.measured(moment.now.saturating_sub(sent_at));
         // An answer inside the session may be an old packet, held back: it moves nobody.
         let path = if carriage == Carriage::Session { self.path.unwrap_or(path) } else { path };
         self.outstanding = None;
@@ -239,6 +244,10 @@ impl<P: Copy + Eq> Session<P> {
             Err(reject) => return Some(Err(reject)),
         };
         let confirmed = half.take()?;
+        // The caller confirms at once; a later packet does it where that one was lost.
+        if opened.counter == 0 {
+            self.round_trip.measured(moment.now.saturating_sub(confirmed.born()));
+        }
         if self.current.as_ref().is_some_and(|current| current.born > confirmed.born()) {
             // A later handshake was faster; both ends go on under its keys.
             self.previous = Some(confirmed.epoch);
@@ -336,6 +345,8 @@ impl<P: Copy + Eq> Session<P> {
         match carriage {
             Carriage::Envelope => {
                 self.path = Some(path);
+                // Who was called may have had to wake.
+                self.round_trip.take_for_rough();
                 self.tell(Event::Established { theirs, aead, path });
             }
             Carriage::Session => {

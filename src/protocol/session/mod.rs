@@ -13,6 +13,7 @@ mod limits;
 mod moving;
 mod outcome;
 mod path_mtu;
+mod round_trip;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use self::greeting::{HalfOpen, Outstanding};
 pub use self::outcome::{Action, Event, Opened, Record};
 pub use self::path_mtu::PathLimits;
 use self::path_mtu::PathMtu;
+use self::round_trip::RoundTrip;
 use super::epoch::{Epoch, HEAD, OpenedPacket, TAIL};
 use super::handshake::Carriage;
 use super::hello::Hello;
@@ -61,6 +63,7 @@ pub struct Session<P> {
 
     path: Option<P>,
     path_mtu: Option<PathMtu>,
+    round_trip: RoundTrip,
     /// What the peer says has passed.
     passed: usize,
     /// A handshake is to be tried until there are keys.
@@ -109,6 +112,7 @@ impl<P: Copy + Eq> Session<P> {
             closing: None,
             path: None,
             path_mtu: None,
+            round_trip: RoundTrip::default(),
             passed: 0,
             wanted: false,
             newest_packet: None,
@@ -145,6 +149,9 @@ impl<P: Copy + Eq> Session<P> {
         let path = self.path?;
         let asks = self.path_mtu.as_mut().is_some_and(|path| path.asks(now, datagram.len()));
         let ask = if asks { ASK } else { 0 };
+        if asks {
+            self.round_trip.asked(now, datagram.len());
+        }
         if !self.current.as_mut()?.seal(inner & !(CONTROL | ASK) | ask, datagram) {
             self.expire();
             return None;
@@ -257,6 +264,17 @@ impl<P: Copy + Eq> Session<P> {
         }
     }
 
+    /// The round trip to the peer, smoothed; `None` until one was measured. Right after a call it may contain the time in
+    /// which the peer woke.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.round_trip.smoothed()
+    }
+
+    /// Whether a handshake is to be made, or under way.
+    pub fn is_calling(&self) -> bool {
+        self.wanted || self.outstanding.is_some()
+    }
+
     /// Whether there are keys and the peer has not gone to sleep.
     pub fn is_up(&self, now: Time) -> bool {
         self.asleep.is_none() && self.usable(now)
@@ -353,6 +371,7 @@ impl<P: Copy + Eq> Session<P> {
         if self.path != Some(to)
             && let Some(from) = self.path.replace(to)
         {
+            self.round_trip.take_for_rough();
             self.tell(Event::Roamed { from, to });
         }
     }
