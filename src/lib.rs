@@ -155,10 +155,13 @@ fn live(
     prepare::open_log(settings)?;
     let started = clock::boot();
     let mut endpoint = Endpoint::open(settings, dir, key, inherited)?;
-    let end = match endpoint.launch {
-        Launch::Caller => endpoint.call(readiness)?,
-        _ => endpoint.listen(readiness)?,
+    let ended = match endpoint.launch {
+        Launch::Caller => endpoint.call(readiness),
+        _ => endpoint.listen(readiness),
     };
+    let word = ended.as_ref().map_or_else(|error| format!("failed: {error}"), |end| end.name().to_owned());
+    endpoint.tunnel.last_word(&word);
+    let end = ended?;
     endpoint.farewell(end);
     let seconds = (clock::boot() - started).as_secs();
     let totals = endpoint.tunnel.totals();
@@ -191,7 +194,8 @@ impl<'a> Endpoint<'a> {
             takeover::take_over(path, tenant, &udp, &identity, session)
         })?;
         let (status, policy) = (prepare::open_status(settings)?, prepare::policy(settings));
-        let parts = Parts { session, udp, signals, state, remotes, helper, status, policy };
+        let telling = prepare::telling(settings, dir, launch, &plan, udp.port());
+        let parts = Parts { session, udp, signals, state, remotes, helper, status, telling, policy };
         let tunnel = Tunnel::new(parts, plan.layer, plan.mtu)?;
         ::log::info!("started launch={} port={}{}", launch.name(), tunnel.port(), prepare::nap(settings));
         Ok(Self { settings, launch, identity, plan, tunnel })

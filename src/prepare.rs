@@ -1,21 +1,25 @@
 //! From settings to parts: what the life of the process is made of.
 
 use std::fs::File;
+use std::path::Path;
 use std::time::Duration;
 
-use crate::config::settings::{DeviceType, LogTarget, PingTimeout, Settings};
-use crate::error::{Error, Exit, Result};
+use crate::config::settings::{DeviceType, IfconfigIpv6, LogTarget, PingTimeout, Settings};
+use crate::error::{Error, Exit, Result, one_line};
 use crate::interface::{self, Plan};
 use crate::launch::Launch;
 use crate::log::{self, Target};
 use crate::os::clock;
 use crate::os::device;
-
 use crate::os::privileges::{self, Capability, Identity, Reduction};
+use crate::os::run_file::RunFile;
 use crate::os::sandbox::Landlocked;
+use crate::packet::Layer;
 use crate::protocol::{Aeads, Hello, Timers};
 use crate::remote::Remotes;
-use crate::tunnel::{Policy, fresh_instance};
+use crate::status::record::Record;
+use crate::status::run;
+use crate::tunnel::{self, Policy, Telling, fresh_instance};
 
 /// How long the first look-up of the remote's name may hold up what depends on it.
 const FIRST_LOOK_UP: Duration = Duration::from_secs(5);
@@ -72,6 +76,40 @@ pub fn open_status(settings: &Settings) -> Result<Option<(File, Duration)>> {
         Error::new(Exit::CannotCreate, format!("create status file {}", path.display()), cause)
     })?;
     Ok(Some((file, *every)))
+}
+
+/// The run file, for `naptun status`. A tunnel without one is better than none.
+pub fn telling(settings: &Settings, dir: &Path, launch: Launch, plan: &Plan, port: u16) -> Option<Telling> {
+    let config = settings.config_file.as_ref().map(|file| dir.join(file));
+    let name = run::name(config.as_deref().unwrap_or(Path::new("naptun")));
+    match RunFile::create(Path::new(run::FOLDER), &name) {
+        Ok((file, left)) => {
+            let record = record(config.as_deref(), launch, plan, port);
+            Some(Telling::new(file, left, record, &tunnel::moment()))
+        }
+        Err(error) => {
+            ::log::info!("{error}; naptun status does not see this tunnel");
+            None
+        }
+    }
+}
+
+/// What is known before anything happens, and stays.
+fn record(config: Option<&Path>, launch: Launch, plan: &Plan, port: u16) -> Record {
+    let pair = |(one, other): (std::net::Ipv4Addr, std::net::Ipv4Addr)| format!("{one} {other}");
+    let six = |six: IfconfigIpv6| format!("{}/{} {}", six.local, six.prefix, six.remote);
+    Record {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        launch: launch.name().to_owned(),
+        config: config.map_or_else(String::new, |config| one_line(&config.to_string_lossy())),
+        port,
+        kind: if plan.layer == Layer::Ip { "tun" } else { "tap" }.to_owned(),
+        mtu: plan.mtu,
+        ipv4: plan.ipv4.map_or_else(String::new, pair),
+        ipv6: plan.ipv6.map_or_else(String::new, six),
+        ..Record::default()
+    }
 }
 
 /// Why a process that was there a moment ago is gone should be in the log.

@@ -1,4 +1,8 @@
-//! What has passed, for the log line at the end, SIGUSR2, and the file of the `status` directive.
+//! What has passed, for the log line at the end, SIGUSR2, the file of the `status` directive, and the run file.
+
+pub mod history;
+pub mod record;
+pub mod run;
 
 use std::fmt::Write as _;
 
@@ -59,6 +63,46 @@ impl Counters {
             self.dropped,
             self.rejects
         )
+    }
+
+    /// All numbers but those of the rejects, by name: `in` is what came out of the tunnel into this host.
+    pub fn numbers(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let mut copy = *self;
+        let numbers = copy.places().map(|(name, number)| (name, *number));
+        numbers.into_iter()
+    }
+
+    /// The reverse: each number is what `number` says for its name.
+    pub fn of_numbers(number: impl Fn(&str) -> u64) -> Self {
+        let mut counters = Self::default();
+        counters.places().into_iter().for_each(|(name, place)| *place = number(name));
+        counters
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        let mut sum = *self;
+        let places = sum.places().into_iter();
+        places.zip(other.numbers()).for_each(|((_, place), (_, more))| *place = place.saturating_add(more));
+        sum.rejects = self.rejects.plus(&other.rejects);
+        sum
+    }
+
+    fn places(&mut self) -> [(&'static str, &mut u64); 11] {
+        [
+            ("in_packets", &mut self.device_out.packets),
+            ("in_bytes", &mut self.device_out.bytes),
+            ("out_packets", &mut self.device_in.packets),
+            ("out_bytes", &mut self.device_in.bytes),
+            ("udp_in_packets", &mut self.udp_in.packets),
+            ("udp_in_bytes", &mut self.udp_in.bytes),
+            ("udp_out_packets", &mut self.udp_out.packets),
+            ("udp_out_bytes", &mut self.udp_out.bytes),
+            ("authentic_packets", &mut self.authentic.packets),
+            ("authentic_bytes", &mut self.authentic.bytes),
+            ("dropped", &mut self.dropped),
+        ]
     }
 
     /// OpenVPN's point-to-point status block, as its readers expect it. `updated` is `YYYY-MM-DD HH:MM:SS`.

@@ -21,6 +21,7 @@ mod outside;
 mod path_mtu;
 mod receiving;
 mod sending;
+mod telling;
 mod trains;
 mod waiting;
 
@@ -34,6 +35,7 @@ use self::ending::Activity;
 pub use self::ending::{End, LINGER};
 use self::outbound::Outbound;
 use self::receiving::Inbound;
+pub use self::telling::Telling;
 use self::waiting::{DEVICE, RESOLVER, Ready, SIGNALS, SOCKET};
 use crate::config::settings::Mssfix;
 use crate::error::{Error, Exit, Result};
@@ -88,6 +90,8 @@ pub struct Parts {
     pub helper: Option<Helper>,
     /// Where the status block is written, and how often.
     pub status: Option<(std::fs::File, Duration)>,
+    /// Where it is told what the tunnel does; `None` if it cannot be.
+    pub telling: Option<Telling>,
     /// The rest.
     pub policy: Policy,
 }
@@ -103,6 +107,7 @@ pub struct Tunnel {
     outside: outside::Outside,
     host: Option<Box<network::Host>>,
     status: Option<ending::StatusFile>,
+    telling: Option<Telling>,
     policy: Policy,
 
     poll: Poll,
@@ -149,6 +154,7 @@ impl Tunnel {
             outside: outside::Outside::new(parts.helper),
             host: None,
             status: parts.status.map(|(file, every)| ending::StatusFile::new(file, every, now)),
+            telling: parts.telling,
             policy: parts.policy,
             poll: Poll::new().map_err(failed)?,
             events: Events::with_capacity(8),
@@ -358,6 +364,7 @@ impl Tunnel {
         self.end_if_idle(moment.now);
         self.note_waiting(moment.now);
         self.write_status_if_due(moment.now);
+        self.tell_if_due(moment);
         Ok(())
     }
 

@@ -477,9 +477,9 @@ fn forbidden(name: &str) {
         let file = std::fs::File::create(place().join("file")).unwrap();
         into_the_pump(false);
         println!("in the pump");
-        let _ = std::os::unix::fs::FileExt::write_at(&file, b"x", 1535);
-        println!("the state file's size is allowed");
-        let _ = std::os::unix::fs::FileExt::write_at(&file, b"x", 1536);
+        let _ = std::os::unix::fs::FileExt::write_at(&file, b"x", 4095);
+        println!("the run file's size is allowed");
+        let _ = std::os::unix::fs::FileExt::write_at(&file, b"x", 4096);
         return;
     }
     into_the_pump(true);
@@ -539,13 +539,13 @@ fn an_abort_in_the_pump_is_an_abort() {
 }
 
 #[test]
-fn without_log_and_status_files_no_file_grows_beyond_the_state_file() {
+fn without_log_and_status_files_no_file_grows_beyond_the_run_file() {
     require_root();
     let place = Place::new("grow");
     let output = os_stage::part("grow").env(PLACE, &place.0).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "in the pump\nthe state file's size is allowed\n");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "in the pump\nthe run file's size is allowed\n");
     assert_eq!(output.status.signal(), Some(libc::SIGXFSZ));
-    assert_eq!(std::fs::metadata(place.0.join("file")).unwrap().len(), 1536);
+    assert_eq!(std::fs::metadata(place.0.join("file")).unwrap().len(), 4096);
 }
 
 fn lock_memory(lock: impl Fn() -> naptun::error::Result<()>) {

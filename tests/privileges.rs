@@ -194,7 +194,9 @@ impl Way {
         }
         assert_eq!((pump.field("NoNewPrivs"), pump.field("Seccomp")), ("1", "2"), "{name}");
         let state = host.sh("ls /var/lib/naptun/*").trim().to_owned();
-        let mut expected: Vec<&str> = vec!["eventpoll", "signalfd", "tun", "udp", state.as_str()];
+        let run = host.sh("ls /run/naptun/*").trim().to_owned();
+        let mut expected: Vec<&str> =
+            vec!["eventpoll", "signalfd", "tun", "udp", state.as_str(), run.as_str()];
         let is = |listener| listens && self.listener == listener;
         let foreground = if listens { is(Listener::Own) } else { !self.daemon };
         expected.extend(if foreground || is(Listener::Systemd) {

@@ -16,6 +16,7 @@ pub mod privileges;
 pub mod redirect;
 pub mod resolver;
 pub mod route;
+pub mod run_file;
 pub mod sandbox;
 pub mod script;
 pub mod signals;

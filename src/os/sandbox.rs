@@ -13,7 +13,7 @@ use seccompiler::{
 };
 
 use crate::error::{Error, Exit, Result};
-use crate::os::state_file;
+use crate::os::{run_file, state_file};
 
 /// The node through which tun and tap devices are made (Documentation/networking/tuntap.rst of the kernel).
 const TUN: &str = "/dev/net/tun";
@@ -41,7 +41,7 @@ pub fn reduced() -> Result<Landlocked> {
 /// The sandbox that the tunnel runs in, entered once everything is open: Landlock without any path, limits, and a list
 /// of system calls. Whoever calls another one is killed (SIGSYS), all of the process at once.
 ///
-/// `files_grow` says that a log or status file of ours is open; without it no file can grow beyond the state file.
+/// `files_grow` says that a log or status file of ours is open; without it no file can grow beyond [`run_file::SIZE`].
 /// The present thread is the process's only one. There is no way back.
 pub fn pump(files_grow: bool) -> Result<Landlocked> {
     // Before the limits: a ruleset is a descriptor while it is built.
@@ -88,8 +88,12 @@ fn limits(files_grow: bool) -> nix::Result<()> {
     if files_grow {
         return Ok(());
     }
-    setrlimit(Resource::RLIMIT_FSIZE, state_file::SIZE, state_file::SIZE)
+    setrlimit(Resource::RLIMIT_FSIZE, LONGEST, LONGEST)
 }
+
+/// The run file's, the longer one of the two that are always there.
+const LONGEST: u64 = run_file::SIZE as u64;
+const _: () = assert!(LONGEST >= state_file::SIZE);
 
 type Calls = BTreeMap<i64, Vec<SeccompRule>>;
 
@@ -139,7 +143,7 @@ const PLAIN: &[i64] = &[
     libc::SYS_clock_gettime,
     // Ephemeral keys, padding, jitter.
     libc::SYS_getrandom,
-    // The state file; the status file is rewritten in place.
+    // The state file and the run file; the status file is rewritten in place.
     libc::SYS_pwrite64,
     libc::SYS_fdatasync,
     libc::SYS_lseek,

@@ -61,9 +61,27 @@ impl Rejects {
         self.0[reason as usize]
     }
 
+    /// Each reason by name, in the order of the checks, with how many there were for it.
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Reject::ALL.into_iter().zip(self.0).map(|((_, name), count)| (name, count))
+    }
+
+    /// The reverse: as many for each reason as `count` says.
+    pub fn of_each(count: impl Fn(&str) -> u64) -> Self {
+        Self(Reject::ALL.map(|(_, name)| count(name)))
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        let mut sum = *self;
+        sum.0.iter_mut().zip(other.0).for_each(|(count, more)| *count = count.saturating_add(more));
+        sum
+    }
+
     /// How many there were in all.
     pub fn total(&self) -> u64 {
-        self.0.iter().sum()
+        self.0.iter().fold(0, |sum: u64, count| sum.saturating_add(*count))
     }
 }
 

@@ -152,7 +152,6 @@ impl Tunnel {
             self.looked = false;
             return None;
         }
-        self.write_status(now);
         Some(end)
     }
 

@@ -60,6 +60,7 @@ impl Tunnel {
                 self.follow(path.remote.ip());
                 self.remotes.note_answered(path.remote);
                 self.begin_path(moment.now, path.remote.ip());
+                self.telling.as_mut().into_iter().for_each(|telling| telling.begin_session(aead));
                 self.note_established(&theirs, aead, path);
             }
             Event::Rekeyed => log::debug!("session rekeyed {}", peer(self.session.path())),

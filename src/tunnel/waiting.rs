@@ -54,6 +54,7 @@ impl Tunnel {
             self.remotes.deadline(),
             self.host_deadline(),
             self.status.as_ref().map(StatusFile::deadline),
+            self.telling.as_ref().and_then(|telling| telling.deadline(&self.counters)),
             other,
         ]
         .into_iter()
