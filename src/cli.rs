@@ -7,6 +7,7 @@
 
 mod check;
 mod pair;
+mod status;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::config::table;
 use crate::doctor::Request;
 use crate::error::{Exit, one_line};
 use crate::pair::Wish;
+use crate::report;
 
 /// Flags without a value.
 const SWITCHES: &[&str] = &["float", "nobind"];
@@ -68,6 +70,8 @@ pub enum Parsed {
     Check(Request),
     /// `pair LISTENER CALLER ...`
     Pair(Box<Wish>),
+    /// `status [--cd DIR] [--watch] [--json | --prometheus] [NAME...]`
+    Status(report::Request),
     /// `--genkey [--secret FILE]`
     GenKey {
         /// Where the key goes; `None` is standard output.
@@ -231,6 +235,7 @@ pub struct Args {
 enum Command {
     Check(check::Check),
     Pair(pair::Pair),
+    Status(status::Status),
 }
 
 impl Args {
@@ -242,8 +247,8 @@ impl Args {
     pub fn parse(args: &[OsString]) -> Result<Parsed, Early> {
         let words = utf8(args)?;
         let joined = match words.as_slice() {
-            ["check", ..] => words.iter().map(ToString::to_string).collect(),
             ["pair", ..] => pair::words(&words),
+            ["check" | "status", ..] => words.iter().map(ToString::to_string).collect(),
             [file] if !file.starts_with('-') && *file != "help" => {
                 vec!["--config".to_owned(), grammar::quote(file)]
             }
@@ -261,6 +266,7 @@ impl Args {
         match self.command {
             Some(Command::Check(check)) => return check.request(),
             Some(Command::Pair(pair)) => return Ok(Parsed::Pair(Box::new(pair.wish()))),
+            Some(Command::Status(status)) => return status.request(),
             None => {}
         }
         let cd = self.cd.as_deref().map(directory).transpose()?;

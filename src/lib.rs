@@ -13,6 +13,7 @@ pub mod pair;
 pub mod prepare;
 pub mod protocol;
 pub mod remote;
+pub mod report;
 pub mod state;
 pub mod status;
 pub mod takeover;
@@ -102,6 +103,8 @@ fn command(arguments: &[OsString], inherited: Inherited, told: &Told) -> std::re
             Ok(text) => Ok(told.text(&text)),
             Err(errors) => Err(errors.iter().fold(Exit::Usage, |_, error| told.failure(error))),
         },
+        Parsed::Status(_) if told.woken => Ok(told.text("")),
+        Parsed::Status(request) => report::run(&request).map_err(|error| told.failure(&error)),
         Parsed::Run { cd, statements } => {
             let loaded = config::load(cd.as_deref(), &statements).map_err(|problems| {
                 let exit = problems.first().map_or(Exit::Config, |problem| problem.exit());

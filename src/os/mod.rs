@@ -21,6 +21,7 @@ pub mod sandbox;
 pub mod script;
 pub mod signals;
 pub mod state_file;
+pub mod terminal;
 pub mod udp;
 pub mod watch;
 pub mod wiping;
