@@ -6,7 +6,6 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -148,7 +147,7 @@ fn open_directory(folder: &Path) -> io::Result<File> {
 /// O_NONBLOCK: a FIFO in this place must not hold anybody; it means nothing to a plain file.
 fn open_existing(directory: &File, name: &str) -> io::Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    Ok(OwnedFd::from(openat(directory, name, flags, Mode::empty())?).into())
+    Ok(openat(directory, name, flags, Mode::empty())?.into())
 }
 
 fn create_new(directory: &File, name: &str) -> io::Result<File> {

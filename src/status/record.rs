@@ -121,7 +121,7 @@ impl Record {
             series.iter().enumerate().for_each(|(place, bytes)| {
                 let _ = write!(text, "{}{bytes}", if place == 0 { "" } else { "," });
             });
-            text.insert_str(length, "=");
+            text.insert(length, '=');
             text.insert_str(length, name);
             text.push('\n');
             if text.len() > SIZE - SUM {
