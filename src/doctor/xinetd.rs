@@ -51,7 +51,8 @@ impl Entry<'_> {
         };
         let arguments = arguments.get(skip..).unwrap_or_default();
         let line = CommandLine::read(arguments);
-        if is_missing(tunnels, &line.config) {
+        // Those that come with a package are switched off, and start nothing yet.
+        if start.active && is_missing(tunnels, &line.config) {
             let text = format!(
                 "server_args: {}: no such configuration; name a file that is there",
                 line.config.display()

@@ -14,7 +14,10 @@ main() {
 	[ "$FORWARD" = no ] || forward
 	[ "$BRIDGE" = no ] || bridge
 	echo "install: $HOME_DIR/$STEM.conf and its key are in place"
+	# The doctor has the first word and the last.
+	judge --files-only "nothing was started"
 	"start_$ROLE"
+	judge "" "what is above was started all the same"
 	echo "install: done"
 }
 
@@ -146,14 +149,12 @@ start_listener() { "wake_$LAUNCHER"; }
 
 wake_xinetd() {
 	install -m 644 "$SERVICE" "/etc/xinetd.d/$SERVICE"
-	judge
 	reread xinetd xinetd
 }
 
 wake_inetd() {
 	read -r ours <inetd.conf
 	grep -qxF "$ours" /etc/inetd.conf 2>/dev/null || echo "$ours" >>/etc/inetd.conf
-	judge
 	reread inetd openbsd-inetd inetutils-inetd inetd
 }
 
@@ -162,7 +163,6 @@ wake_systemd() {
 	unit naptun@.service
 	mkdir -p "$UNITS/naptun@$STEM.socket.d"
 	install -m 644 port.conf "$UNITS/naptun@$STEM.socket.d/port.conf"
-	judge
 	systemctl daemon-reload
 	systemctl enable --now "naptun@$STEM.socket"
 }
@@ -211,7 +211,6 @@ start_any() {
 holds_port() { grep -q ":$(printf '%04X' "$PORT") " /proc/net/udp /proc/net/udp6 2>/dev/null; }
 
 start_caller() {
-	judge
 	if [ -d /run/systemd/system ]; then
 		unit naptun-caller@.service
 		systemctl daemon-reload
@@ -239,10 +238,13 @@ unit() {
 	install -m 644 "$1" "$UNITS/$1"
 }
 
-# The doctor's word, before anything is started.
+# Naptun's check of our configuration, with the flag $1; $2 is what it comes to when that fails.
 judge() {
-	/usr/sbin/naptun check --cd "$HOME_DIR" "$STEM.conf" ||
-		die "naptun check finds faults; nothing was started. Correct them and run this again"
+	said=$(/usr/sbin/naptun check ${1:+"$1"} --cd "$HOME_DIR" "$STEM.conf" 2>&1) || {
+		echo "$said" >&2
+		die "naptun check finds faults, $2; correct them and run this again"
+	}
+	[ -z "${said%%"$STEM.conf: ok"}" ] || echo "$said"
 }
 
 die() {
