@@ -62,7 +62,9 @@ impl Entry<'_> {
         }
         let tunnel = tunnel_of(tunnels, &line, arguments)?;
         start.config = Some(tunnel.path.clone());
-        if tunnel.asked {
+        if tunnel.asked && !start.active {
+            self.switches(report);
+        } else if tunnel.asked {
             self.form(report);
             self.switches(report);
             self.names(report);
