@@ -4,6 +4,8 @@
 
 mod lab;
 
+use std::time::Duration;
+
 use lab::tun::{CALLER, LISTENER, answers, call, napping, stop, tun_lab};
 use lab::{Host, Lab, SOON, eventually};
 
@@ -130,6 +132,35 @@ fn without_a_way_to_the_peer_nothing_of_the_tunnel_goes_into_the_tunnel_and_with
     lab.fri.kill("KILL", lab.fri.endpoints()[0].pid());
     eventually("nothing is left", SOON, || napping(&lab.fri));
     assert_eq!(lab.fri.sh("ip -4 route show"), now);
+}
+
+#[test]
+fn the_way_follows_its_host_to_another_gateway_and_another_uplink_at_once() {
+    let Some(lab) = routed_lab("redirect-host", "redirect-gateway def1\n") else { return };
+    lab.net.sh(&format!(
+        "ip address add 198.51.100.253/24 dev fri
+        ip link add fri2 type veth peer name eth1 netns /proc/{}/ns/net
+        ip address add 203.0.113.254/24 dev fri2; ip link set fri2 up",
+        std::fs::read_to_string(lab.dir().join("fri.pid")).unwrap().trim()
+    ));
+    call(&lab.fri, &[]);
+    eventually("what lies behind mon answers", SOON, || answers(&lab.fri, "192.168.1.10"));
+    let follows = |to: &str| {
+        eventually(to, SOON, || way(&lab.fri, "192.0.2.1").contains(to));
+        eventually("what lies behind mon answers", SOON, || answers(&lab.fri, "192.168.1.10"));
+        assert!(way(&lab.fri, "9.9.9.9").contains("dev tun0"));
+    };
+    lab.fri.sh("ip route replace default via 198.51.100.253");
+    follows("via 198.51.100.253 dev eth0");
+    lab.fri.sh("ip address add 203.0.113.1/24 dev eth1; ip link set eth1 up
+        ip route replace default via 203.0.113.254");
+    follows("via 203.0.113.254 dev eth1");
+    // What is done for it is a change of routes as well, of which nothing more follows.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(lab.fri.sh("timeout 2 ip -4 monitor route || true"), "");
+    lab.fri.kill("KILL", lab.fri.endpoints()[0].pid());
+    eventually("nothing is left", SOON, || napping(&lab.fri));
+    assert!(!lab.fri.routes().contains("192.0.2.1"), "{}", lab.fri.routes());
 }
 
 #[test]
