@@ -51,13 +51,13 @@ fn a_tunnel_moves_from_openvpn_to_naptun_by_the_commands_of_the_page_and_back() 
     let (before, after) =
         commands.split_at(commands.iter().position(|(_, text)| text.contains("ping")).unwrap());
     for (host, text) in before {
-        on(&lab, host, text);
+        on(&lab, &page, host, text);
     }
     // Those of the page did not disturb it.
     assert!(answers(fri, "10.8.0.1"), "OpenVPN's tunnel is gone");
     end_openvpn(&lab);
     mon.xinetd();
-    on(&lab, after[0].0, after[0].1);
+    on(&lab, &page, after[0].0, after[0].1);
     for host in [mon, fri] {
         host.wait_for_log(UP, SOON);
     }
@@ -70,7 +70,7 @@ fn a_tunnel_moves_from_openvpn_to_naptun_by_the_commands_of_the_page_and_back() 
     stop(fri);
     eventually("mon naps", SOON, || napping(mon));
     mon.sh("kill $(cat /run/xinetd.pid)");
-    on(&lab, after[1].0, after[1].1);
+    on(&lab, &page, after[1].0, after[1].1);
     assert_eq!(mon.read("/etc/xinetd.d/timbuktu-srv1"), ENTRY);
     openvpn(&lab);
     end_openvpn(&lab);
@@ -106,7 +106,7 @@ fn end_openvpn(lab: &Lab) {
 }
 
 /// Runs a block of the page where it belongs.
-fn on(lab: &Lab, host: &str, text: &str) {
+fn on(lab: &Lab, page: &str, host: &str, text: &str) {
     let hosts: &[&Host] = match host {
         "mon" => &[&lab.mon],
         "fri" => &[&lab.fri],
@@ -114,7 +114,22 @@ fn on(lab: &Lab, host: &str, text: &str) {
         other => panic!("no host {other}"),
     };
     for host in hosts {
-        host.sh(&format!("set -e\n{text}"));
+        // While OpenVPN has the tunnel, addresses and port are in use: that is an error.
+        for line in text.lines() {
+            if line.starts_with("naptun check") {
+                let output = host.run(&line.split(' ').collect::<Vec<_>>());
+                let said = String::from_utf8_lossy(&output.stdout).into_owned();
+                let errors = said.lines().filter(|line| line.contains(": error: "));
+                let mine: Vec<_> = errors.filter(|line| !line.contains("already in use")).collect();
+                assert!(mine.is_empty(), "{line}: {mine:?}");
+                if line.contains("/etc/openvpn/") {
+                    let shown = fences(page).find(|(kind, _)| *kind == "text").unwrap().1;
+                    shown.lines().for_each(|shown| assert!(said.contains(shown), "{shown}\nnot in\n{said}"));
+                }
+            } else {
+                host.sh(line);
+            }
+        }
     }
 }
 

@@ -54,9 +54,11 @@ const LEFT_OUT: &[(&str, &str, &str)] = &[
     ("src/os/udp.rs", "set sndbuf ", PLAIN),
     ("src/os/udp.rs", "set rcvbuf ", PLAIN),
     ("src/os/udp.rs", "set mark ", PLAIN),
+    ("src/os/watch.rs", "", ODD),
     ("src/pair/", "", TERMINAL),
     ("src/tunnel.rs", "set up epoll", ODD),
     ("src/tunnel.rs", "watch ", ODD),
+    ("src/tunnel/network.rs", "", ODD),
     ("src/tunnel/waiting.rs", "", ODD),
 ];
 
