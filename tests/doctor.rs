@@ -21,6 +21,25 @@ fn tunnels_that_have_nothing_in_common_are_ok() {
 }
 
 #[test]
+fn without_cd_the_names_in_a_file_start_in_its_own_folder() {
+    let folder = Folder::new("no-cd");
+    folder.tunnel("a.conf", "dev tun\nifconfig 10.8.0.1 10.8.0.2\n");
+    folder.tunnel("b.conf", "dev tun\nifconfig 10.8.0.2 10.8.0.9\n");
+    let path = folder.0.join("a.conf");
+    let output = folder.naptun(&["check", "--files-only", path.to_str().unwrap()]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let (a, b) = (path.display(), folder.0.join("b.conf").display().to_string());
+    let first = format!(
+        "{a}:3: error: ifconfig 10.8.0.2: {b}:3 has it too (ifconfig 10.8.0.2); give each tunnel addresses that no other has"
+    );
+    assert_eq!(
+        said.lines().collect::<Vec<_>>(),
+        [first.as_str(), "    ifconfig 10.8.0.1 10.8.0.2", "                      ^^^^^^^^"]
+    );
+    assert_eq!(output.status.code(), Some(78));
+}
+
+#[test]
 fn what_two_tunnels_cannot_both_have_is_found_at_the_later_one() {
     let first =
         "dev tun7\nifconfig 10.8.0.1 10.8.0.2\nroute 192.168.2.0 255.255.255.0\nport 1417\nstatus s\n";

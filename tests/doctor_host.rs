@@ -94,6 +94,7 @@ fn every_mistake_in_an_entry_of_xinetd_is_found_at_its_line() {
                 "/etc/xinetd.d/timbuktu-srv1:7: warning: disable = yes: the service is switched off; write no and have xinetd read it again (kill -HUP)",
             ],
         ),
+        ("sed 's/disable .*/disable = yes/; s/dgram/stream/; s/tun-mon-fri/gone/' $X >/etc/xinetd.d/timbuktu-srv3; sed 's/disable .*/disable = yes/; s/dgram/stream/' $X >/etc/xinetd.d/timbuktu-srv4", "", &[]),
         (
             "sed -i 's/id  .*/id = other/' $X",
             "",
@@ -424,6 +425,29 @@ fn what_collides_with_the_host_itself_is_found() {
         ),
     ];
     provoke(&lab, cases);
+}
+
+#[test]
+fn an_openvpn_under_xinetd_is_told_to_change_its_server() {
+    let Some(lab) = good_lab("doctor-move") else { return };
+    lab.mon.sh("rm -rf /etc/openvpn && mkdir /etc/openvpn && cp /etc/naptun/static.key /etc/naptun/tun-mon-fri.conf /etc/openvpn");
+    lab.mon.sh("sed -i 's,/etc/naptun,/etc/openvpn,; s,/usr/sbin/naptun,/usr/sbin/openvpn,' /etc/xinetd.d/timbuktu-srv1");
+    let output = lab.mon.run(&["naptun", "check", "/etc/openvpn/tun-mon-fri.conf"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!((lines.len(), output.status.code()), (9, Some(78)), "{said}");
+    assert_eq!(
+        lines[3],
+        "/etc/openvpn/tun-mon-fri.conf:4: works: route 192.168.2.0 255.255.255.0 vpn_gateway"
+    );
+    assert_eq!(
+        lines[7],
+        "/etc/xinetd.d/timbuktu-srv1:16: change: server = /usr/sbin/openvpn: has no --inetd since 2.6; write server = /usr/sbin/naptun, the arguments stay"
+    );
+    assert_eq!(
+        lines[8],
+        "/etc/openvpn/tun-mon-fri.conf: works after 1 change; move both ends together, for naptun does not speak OpenVPN's protocol"
+    );
 }
 
 #[test]

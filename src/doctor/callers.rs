@@ -57,7 +57,7 @@ pub(super) fn look(tunnels: &[Tunnel], report: &mut Report) -> Vec<Start> {
                 word: name.to_owned(),
                 port: None,
                 config: Some(config),
-                active: true,
+                off: None,
             };
             starts.push(Start { port: port_of(tunnel, port, &start, report), ..start });
         }

@@ -147,6 +147,15 @@ mod tests {
         );
     }
 
+    proptest::proptest! {
+        #[test]
+        fn an_excerpt_of_anything_is_one_line_that_acts_on_no_terminal(text in "\\PC{0,80}|[ -~\\t\\r\\n\u{1b}網\u{301}]{0,300}", number in 0..5usize, word in "\\PC{0,4}|[ -~\u{301}]{0,4}") {
+            for line in excerpt(&text, number, &word).unwrap_or_default() {
+                proptest::prop_assert!(line.starts_with(INDENT) && !line.contains(char::is_control), "{:?}", line);
+            }
+        }
+    }
+
     #[test]
     fn nothing_is_shown_where_there_is_nothing() {
         for (text, number) in [("", 1), ("dev tun", 0), ("dev tun", 2), ("\n\n", 1)] {

@@ -62,6 +62,11 @@ impl Host {
         known.map_or_else(|| format!("device {index}"), |(_, name)| name.clone())
     }
 
+    /// All devices, by index and name.
+    pub(super) fn devices(&self) -> &[(u32, String)] {
+        &self.devices
+    }
+
     /// Whether there is a device of this name.
     pub(super) fn has_device(&self, name: &str) -> bool {
         self.devices.iter().any(|(_, known)| known == name)

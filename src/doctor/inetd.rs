@@ -10,14 +10,14 @@ use crate::config::{examine, service_port};
 
 const FILE: &str = "/etc/inetd.conf";
 
-/// The lines, what is wrong with those of tunnels reported.
-pub(super) fn look(tunnels: &[Tunnel], report: &mut Report) -> Vec<Start> {
+/// The lines, what is wrong with those of tunnels reported; with `all` also those of tunnels that are not there.
+pub(super) fn look(tunnels: &[Tunnel], all: bool, report: &mut Report) -> Vec<Start> {
     let Some(text) = examine::text(Path::new("/"), FILE) else { return Vec::new() };
     let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim_start().starts_with('#'));
     lines
         .filter_map(|(line, number)| {
             let words: Vec<&str> = line.split_whitespace().collect();
-            Line { place: Place::new(FILE, number), words }.look(tunnels, report)
+            Line { place: Place::new(FILE, number), words }.look(tunnels, all, report)
         })
         .collect()
 }
@@ -29,7 +29,7 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn look(&self, tunnels: &[Tunnel], report: &mut Report) -> Option<Start> {
+    fn look(&self, tunnels: &[Tunnel], all: bool, report: &mut Report) -> Option<Start> {
         let &[service, kind, protocol, wait, user, program, ref rest @ ..] = self.words.as_slice() else {
             return None;
         };
@@ -42,7 +42,7 @@ impl Line<'_> {
             word: service.to_owned(),
             port: port.as_ref().ok().copied().filter(|_| protocol.starts_with("udp")),
             config: None,
-            active: true,
+            off: None,
         };
         let names: Vec<&str> = std::iter::once(program).chain(rest.iter().copied()).collect();
         let ours = names.iter().position(|word| is_ours(word))?;
@@ -53,7 +53,7 @@ impl Line<'_> {
         let mut tell = |word: &str, text: &str| {
             report.add(Severity::Error, &self.place, word, &format!("{word}: {text}"))
         };
-        if is_missing(tunnels, &line.config) {
+        if all && is_missing(tunnels, &line.config) {
             tell(arguments.last().unwrap_or(&""), "no such configuration; name a file that is there");
         }
         let tunnel = tunnel?;

@@ -60,7 +60,7 @@ pub fn examine(request: &Request) -> (Vec<String>, Exit) {
     }
     between::compare(&tunnels, &mut report);
     if !request.files_only && tunnels.iter().any(|tunnel| tunnel.asked) {
-        look_at_host(&tunnels, &mut report);
+        look_at_host(&tunnels, request.files.is_empty(), &mut report);
     }
     let (mut lines, mut exit) = report.finish(&tunnels);
     for tunnel in &theirs {
@@ -73,13 +73,13 @@ pub fn examine(request: &Request) -> (Vec<String>, Exit) {
     (lines, exit)
 }
 
-fn look_at_host(tunnels: &[Tunnel], report: &mut Report) {
+fn look_at_host(tunnels: &[Tunnel], all: bool, report: &mut Report) {
     let host = Host::look();
     for tunnel in tunnels.iter().filter(|tunnel| tunnel.asked) {
         network::look(tunnel, &host, report);
         bridge::look(tunnel, &host, report);
     }
-    starts::look(tunnels, &host, report);
+    starts::look(tunnels, all, &host, report);
 }
 
 /// The files to look at, as they will be called.

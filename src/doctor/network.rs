@@ -33,21 +33,35 @@ struct Rest {
 
 impl Rest {
     fn of(tunnel: &Tunnel, host: &Host) -> Self {
-        let locals: Vec<Claim> = tunnel.inner();
-        let is_tun = |one: &Assigned| !matches!(host.holder(&one.name), Holder::Foreign);
-        let own =
-            |one: &&Assigned| locals.iter().any(|claim| claim.word == one.addr.to_string()) && is_tun(one);
-        let mine: Vec<u32> = host.addresses.iter().filter(own).map(|one| one.device).collect();
+        let own = own_devices(tunnel, host);
         Self {
-            addresses: host.addresses.iter().filter(|one| !mine.contains(&one.device)).cloned().collect(),
+            addresses: host.addresses.iter().filter(|one| !own.contains(&one.device)).cloned().collect(),
             routes: host
                 .routes
                 .iter()
-                .filter(|it| it.device.is_none_or(|device| !mine.contains(&device)))
+                .filter(|it| it.device.is_none_or(|it| !own.contains(&it)))
                 .copied()
                 .collect(),
         }
     }
+}
+
+/// The device that this very tunnel has made: the tun or tap with our address; where the file names none, that of its
+/// name or any that a naptun holds.
+fn own_devices(tunnel: &Tunnel, host: &Host) -> Vec<u32> {
+    let (claims, name) = (tunnel.inner(), tunnel.exam.settings.device_name.as_deref());
+    let has = |device: u32, claim: &Claim| {
+        host.addresses.iter().any(|one| one.device == device && one.addr.to_string() == claim.word)
+    };
+    let own = |device: &str, index: u32| match host.holder(device) {
+        Holder::Foreign => false,
+        _ if claims.iter().any(|claim| has(index, claim)) => true,
+        Holder::Process(Some(process)) => {
+            claims.is_empty() && process.name == "naptun" && name.is_none_or(|name| name == device)
+        }
+        _ => false,
+    };
+    host.devices().iter().filter(|(index, device)| own(device, *index)).map(|(index, _)| *index).collect()
 }
 
 fn device(tunnel: &Tunnel, host: &Host, report: &mut Report) {

@@ -1,6 +1,7 @@
 //! An OpenVPN configuration, directive by directive: works, ignored and why, must change and to what.
 
 use super::tunnel::{Tunnel, parsed, whole};
+use super::xinetd;
 use crate::config::grammar::Statement;
 use crate::config::problem::{Place, Problem, like_a_key};
 use crate::config::table::{self, Standing};
@@ -53,6 +54,10 @@ pub(super) fn explain(tunnel: &Tunnel) -> (Vec<String>, bool) {
             Verdict { place, text: format!("change: {words}{message}") }
         })
         .collect();
+    verdicts.extend(xinetd::of_openvpn(tunnel).into_iter().map(|(place, server)| {
+        let text = format!("change: server = {server}: has no --inetd since 2.6; write server = /usr/sbin/naptun, the arguments stay");
+        Verdict { place, text }
+    }));
     let changes = verdicts.len();
     let good =
         exam.statements.iter().filter(|it| !exam.problems.iter().any(|problem| problem.place == it.place));
@@ -60,8 +65,11 @@ pub(super) fn explain(tunnel: &Tunnel) -> (Vec<String>, bool) {
         good.map(|statement| Verdict { place: statement.place.clone(), text: accepted(tunnel, statement) }),
     );
     let ignored = verdicts.iter().filter(|verdict| verdict.text.starts_with("ignored")).count();
-    // By line; what the file lacks comes last.
-    verdicts.sort_by_key(|verdict| if verdict.place.line == 0 { usize::MAX } else { verdict.place.line });
+    // By line; what the file lacks, or another has, comes last.
+    verdicts.sort_by_key(|verdict| {
+        let last = verdict.place.line == 0 || !tunnel.reads(&verdict.place.file);
+        (last, verdict.place.line)
+    });
     let mut lines: Vec<String> =
         verdicts.iter().map(|verdict| one_line(&format!("{}: {}", verdict.place, verdict.text))).collect();
     lines.push(one_line(&format!("{}: {}", tunnel.name, summary(tunnel, changes, ignored))));

@@ -55,14 +55,16 @@ pub(super) struct Start {
     pub(super) port: Option<u16>,
     /// The configuration; `None` for other services.
     pub(super) config: Option<PathBuf>,
-    /// Whether it is switched on.
-    pub(super) active: bool,
+    /// What to do where it is switched off; `None` where it is on.
+    pub(super) off: Option<String>,
 }
 
 /// Looks at all that starts the tunnels, and at the ports that they need.
-pub(super) fn look(tunnels: &[Tunnel], host: &Host, report: &mut Report) {
-    let mut starts = xinetd::look(tunnels, report);
-    starts.extend(inetd::look(tunnels, report));
+///
+/// Where `all` of a folder is asked for, what starts a configuration that is not there is found as well.
+pub(super) fn look(tunnels: &[Tunnel], all: bool, host: &Host, report: &mut Report) {
+    let mut starts = xinetd::look(tunnels, all, report);
+    starts.extend(inetd::look(tunnels, all, report));
     starts.extend(systemd::look(tunnels, report));
     starts.extend(callers::look(tunnels, report));
     for (i, start) in starts.iter().enumerate() {
@@ -84,7 +86,8 @@ fn is_asked(tunnels: &[Tunnel], start: &Start) -> bool {
 }
 
 fn clash(start: &Start, other: &Start, report: &mut Report) {
-    let Some(port) = start.port.filter(|port| start.active && other.active && other.port == Some(*port))
+    let Some(port) =
+        start.port.filter(|port| start.off.is_none() && other.off.is_none() && other.port == Some(*port))
     else {
         return;
     };
@@ -106,7 +109,13 @@ fn ports(tunnel: &Tunnel, starts: &[Start], host: &Host, report: &mut Report) {
         let text = "no super-server on this host starts it; add an entry of xinetd, inetd or systemd (naptun pair writes one), or start it by hand";
         report.add(Severity::Warning, &whole(&tunnel.name), "", text);
     }
-    for start in starts.iter().filter(|start| start.active) {
+    if starts.iter().all(|start| start.off.is_some()) {
+        for start in &starts {
+            let text = start.off.as_deref().unwrap_or_default();
+            report.add(Severity::Warning, &start.place, &start.word, text);
+        }
+    }
+    for start in starts.iter().filter(|start| start.off.is_none()) {
         let Some(port) = start.port else { continue };
         held(start, port, &host.bound(port), report);
     }

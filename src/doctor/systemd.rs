@@ -28,7 +28,8 @@ pub(super) fn look(tunnels: &[Tunnel], report: &mut Report) -> Vec<Start> {
                 word: String::new(),
                 port: None,
                 config: Some(tunnel.path.clone()),
-                active: is_enabled(unit),
+                off: (!is_enabled(unit))
+                    .then(|| format!("{unit} is not enabled; systemctl enable --now {unit}")),
             };
             let (socket, caller) = (format!("naptun@{stem}.socket"), format!("naptun-caller@{stem}.service"));
             let listens = listening(&socket);
@@ -41,7 +42,7 @@ pub(super) fn look(tunnels: &[Tunnel], report: &mut Report) -> Vec<Start> {
                 let word = listens.as_ref().map_or_else(String::new, |it| it.word.clone());
                 let found = Start { port, word, ..start(How::Systemd, &socket, place) };
                 if tunnel.asked {
-                    tell(&socket, listens.as_ref(), &found, report);
+                    tell(&socket, listens.as_ref(), &found.place, report);
                 }
                 starts.push(found);
             }
@@ -54,13 +55,12 @@ pub(super) fn look(tunnels: &[Tunnel], report: &mut Report) -> Vec<Start> {
         .collect()
 }
 
-fn tell(unit: &str, listens: Option<&Listens>, start: &Start, report: &mut Report) {
+fn tell(unit: &str, listens: Option<&Listens>, place: &Place, report: &mut Report) {
     let Some(listens) = listens else {
         let text = format!(
-            "{unit} is enabled, but nothing says its port; write [Socket] and ListenDatagram=PORT to {}/port.conf",
-            start.place
+            "{unit} is enabled, but nothing says its port; write [Socket] and ListenDatagram=PORT to {place}/port.conf"
         );
-        return report.add(Severity::Error, &start.place, "", &text);
+        return report.add(Severity::Error, place, "", &text);
     };
     if listens.stream {
         let text = "ListenStream: the tunnel speaks UDP; write ListenDatagram";
@@ -69,10 +69,6 @@ fn tell(unit: &str, listens: Option<&Listens>, start: &Start, report: &mut Repor
     if listens.port.is_none() {
         let text = format!("ListenDatagram={}: is no port; write its number", listens.word);
         report.add(Severity::Error, &listens.place, &listens.word, &text);
-    }
-    if !start.active {
-        let text = format!("{unit} is not enabled; systemctl enable --now {unit}");
-        report.add(Severity::Warning, &listens.place, &listens.word, &text);
     }
 }
 

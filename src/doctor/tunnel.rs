@@ -67,12 +67,13 @@ pub(super) fn read(cd: Option<&Path>, names: &[String]) -> Vec<Tunnel> {
         names.iter().filter(|name| *name != "stdin").map(|name| folder(name)).collect();
     folders.sort_unstable();
     folders.dedup();
+    let here = std::env::current_dir().unwrap_or_default();
     for folder in folders {
-        let start = tunnels.first().map_or_else(PathBuf::new, |tunnel| tunnel.from.join(folder));
+        let start = cd.unwrap_or(&here).join(folder);
         for name in configurations(&start) {
-            let name = format!("{folder}{name}");
             let path = real(&start.join(&name));
-            if !tunnels.iter().any(|tunnel| tunnel.path == path || tunnel.name == name) {
+            let name = format!("{folder}{name}");
+            if !tunnels.iter().any(|tunnel| tunnel.path == path) {
                 tunnels.push(Tunnel::read(cd, &name, false));
             }
         }
@@ -85,45 +86,33 @@ fn folder(name: &str) -> &str {
     name.rfind('/').and_then(|slash| name.get(..=slash)).unwrap_or_default()
 }
 
-/// Where relative names start.
-fn start(cd: Option<&Path>) -> PathBuf {
-    cd.map_or_else(|| std::env::current_dir().unwrap_or_default(), Path::to_path_buf)
-}
-
 fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
 impl Tunnel {
     fn read(cd: Option<&Path>, name: &str, asked: bool) -> Self {
-        let from = start(cd);
-        let path = real(&from.join(name));
-        let mut tunnel = Self {
-            name: name.to_owned(),
-            path,
-            asked,
-            openvpn: false,
-            exam: examine::examine(cd, name),
-            from,
-        };
-        if openvpn::is_openvpn(&tunnel) {
-            tunnel = Self::read_openvpn(cd, name);
-        }
-        tunnel.asked = asked;
-        tunnel
+        let tunnel = Self::open(cd, name);
+        Self { asked, openvpn: openvpn::is_openvpn(&tunnel), ..tunnel }
     }
 
-    /// Reads one of OpenVPN's, whose relative names start in its own folder if nothing is said.
+    /// Reads one that is to be explained as OpenVPN's.
     pub(super) fn read_openvpn(cd: Option<&Path>, name: &str) -> Self {
-        let from = start(cd);
-        let file = from.join(name);
-        let folder = cd.is_none().then(|| file.parent()).flatten();
-        let exam = match folder {
-            Some(folder) => examine::examine(Some(folder), &file.to_string_lossy()),
-            None => examine::examine(cd, name),
+        Self { openvpn: true, ..Self::open(cd, name) }
+    }
+
+    /// Without `cd` the names in a file start in its own folder: whoever starts it will say `--cd` with that.
+    fn open(cd: Option<&Path>, name: &str) -> Self {
+        let here = std::env::current_dir().unwrap_or_default();
+        let file = cd.unwrap_or(&here).join(name);
+        let elsewhere = cd.is_none() && name.contains('/');
+        let name = if elsewhere { file.to_string_lossy().into_owned() } else { name.to_owned() };
+        let from = match file.parent().filter(|_| elsewhere) {
+            Some(folder) => folder.to_path_buf(),
+            None => cd.map_or(here, Path::to_path_buf),
         };
-        let name = if folder.is_some() { file.to_string_lossy().into_owned() } else { name.to_owned() };
-        Self { name, path: real(&file), asked: true, openvpn: true, exam, from }
+        let exam = examine::examine(Some(&from), &name);
+        Self { name, path: real(&file), asked: true, openvpn: false, exam, from }
     }
 
     /// Where its relative names start, its own and those in it.

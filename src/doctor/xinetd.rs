@@ -9,15 +9,31 @@ use super::xinetd_files::{Attribute, Block, Kind, read};
 use crate::config::problem::Place;
 use crate::config::service_port;
 
-/// The entries, what is wrong with those of tunnels reported.
-pub(super) fn look(tunnels: &[Tunnel], report: &mut Report) -> Vec<Start> {
+/// What to do about an entry that is switched off.
+const OFF: &str =
+    "disable = yes: the service is switched off; write no and have xinetd read it again (kill -HUP)";
+
+/// The entries, what is wrong with those of tunnels reported; with `all` also those of tunnels that are not there.
+pub(super) fn look(tunnels: &[Tunnel], all: bool, report: &mut Report) -> Vec<Start> {
     let blocks = read();
     let defaults = blocks.iter().find(|block| block.kind == Kind::Defaults);
     blocks
         .iter()
         .filter(|block| block.kind == Kind::Service)
-        .filter_map(|block| Entry { block, defaults }.look(tunnels, report))
+        .filter_map(|block| Entry { block, defaults }.look(tunnels, all, report))
         .collect()
+}
+
+/// The lines by which an OpenVPN that is woken by xinetd starts the configuration, as people had it until 2.5.
+pub(super) fn of_openvpn(tunnel: &Tunnel) -> Vec<(Place, String)> {
+    let name = tunnel.path.file_name().unwrap_or_default().to_string_lossy();
+    let found = |block: Block| {
+        let server = block.value("server")?.to_owned();
+        let named = block.values("server_args").any(|word| word == name || Path::new(word) == tunnel.path);
+        let place = Place::new(&block.file, block.attribute("server")?.line);
+        (named && file_name(&server) == "openvpn").then_some((place, server))
+    };
+    read().into_iter().filter_map(found).collect()
 }
 
 /// One service, and the defaults of all.
@@ -27,19 +43,23 @@ struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    fn look(&self, tunnels: &[Tunnel], report: &mut Report) -> Option<Start> {
+    fn look(&self, tunnels: &[Tunnel], all: bool, report: &mut Report) -> Option<Start> {
         let arguments: Vec<&str> = self.block.values("server_args").collect();
         let server = self.block.value("server").unwrap_or_default();
         let mut start = Start {
             how: How::Xinetd,
-            place: self.place("port"),
-            word: self.block.value("port").unwrap_or(&self.block.name).to_owned(),
+            place: self.place(if self.is_off() { "disable" } else { "port" }),
+            word: self
+                .block
+                .value(if self.is_off() { "disable" } else { "port" })
+                .unwrap_or(&self.block.name)
+                .to_owned(),
             port: self.port().filter(|_| {
                 self.block.value("protocol") != Some("tcp")
                     && self.block.value("socket_type") != Some("stream")
             }),
             config: None,
-            active: self.block.value("disable") != Some("yes"),
+            off: self.is_off().then(|| OFF.to_owned()),
         };
         let ours = std::iter::once(server).chain(arguments.iter().copied()).position(is_ours);
         let Some(ours) = ours else { return Some(start) };
@@ -51,8 +71,7 @@ impl Entry<'_> {
         };
         let arguments = arguments.get(skip..).unwrap_or_default();
         let line = CommandLine::read(arguments);
-        // Those that come with a package are switched off, and start nothing yet.
-        if start.active && is_missing(tunnels, &line.config) {
+        if all && !self.is_off() && is_missing(tunnels, &line.config) {
             let text = format!(
                 "server_args: {}: no such configuration; name a file that is there",
                 line.config.display()
@@ -62,9 +81,7 @@ impl Entry<'_> {
         }
         let tunnel = tunnel_of(tunnels, &line, arguments)?;
         start.config = Some(tunnel.path.clone());
-        if tunnel.asked && !start.active {
-            self.switches(report);
-        } else if tunnel.asked {
+        if !self.is_off() && tunnel.asked {
             self.form(report);
             self.switches(report);
             self.names(report);
@@ -74,6 +91,10 @@ impl Entry<'_> {
             self.command(&line, tunnel, report);
         }
         Some(start)
+    }
+
+    fn is_off(&self) -> bool {
+        self.block.value("disable") == Some("yes")
     }
 
     /// The line of an attribute; that of the service where it is not given.
@@ -114,14 +135,6 @@ impl Entry<'_> {
     }
 
     fn switches(&self, report: &mut Report) {
-        if self.block.value("disable") == Some("yes") {
-            self.tell(
-                Severity::Warning,
-                "disable",
-                "the service is switched off; write no and have xinetd read it again (kill -HUP)",
-                report,
-            );
-        }
         let Some(defaults) = self.defaults else { return };
         let (id, name) = (self.block.value("id").unwrap_or(&self.block.name), &self.block.name);
         let lists = |list: &str| defaults.values(list).any(|it| it == id || it == name);
