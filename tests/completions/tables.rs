@@ -61,6 +61,8 @@ const WORDS: &[(&str, &str)] = &[
     ("gateway", "vpn_gateway net_gateway remote_host"),
     ("resolv-retry", "infinite"),
     ("launcher", "xinetd systemd inetd"),
+    ("flag", "def1 ipv6 !ipv4 local block-local bypass-dns"),
+    ("type", "DNS DNS6 DOMAIN DOMAIN-SEARCH"),
 ];
 
 /// Directives that add up.
