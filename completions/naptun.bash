@@ -31,10 +31,11 @@ _naptun() {
 # and values (the kind of what stands there without an option).
 _naptun_tables() {
 	# tables
-	commands='check pair'
+	commands='check pair status'
 	case $command in
 	check) options='--cd --files-only --openvpn --help' values='conf' ;;
 	pair) options='--address --service --port --launcher --tap --bridge --network --caller-network --caller-address --out --help' values='host' ;;
+	status) options='--cd --watch --json --prometheus --help' values='tunnel' ;;
 	*) command='' options='--config --cd --inetd --daemon --remote --port --lport --rport --proto --local --nobind --float --secret --dev --dev-type --ifconfig --route --user --group --script-security --up --inactive --keepalive --ping --verb --log --log-append --syslog --writepid --genkey --version --help --remote-random --ifconfig-ipv6 --ifconfig-noexec --resolv-retry --connect-retry --sndbuf --rcvbuf --mark --tun-mtu --mssfix --disable-offload --txqueuelen --lladdr --topology --route-ipv6 --route-gateway --route-ipv6-gateway --route-metric --route-noexec --redirect-gateway --redirect-private --down --up-restart --setenv --setenv-safe --dhcp-option --dns --ignore-unknown-option --nice --mlock --mute --status --reneg-sec --ping-restart --ping-exit --cipher --data-ciphers --ncp-ciphers --replay-persist' ;;
 	esac
 	case $command:$option in
@@ -81,12 +82,12 @@ _naptun_tables() {
 	:route-gateway) kinds=('host') ;;
 	:route-ipv6-gateway) kinds=('any') ;;
 	:route-metric) kinds=('any') ;;
-	:redirect-gateway) kinds=('any') ;;
-	:redirect-private) kinds=('any') ;;
+	:redirect-gateway) kinds=('words:def1 ipv6 !ipv4 local block-local bypass-dns') ;;
+	:redirect-private) kinds=('words:def1 ipv6 !ipv4 local block-local bypass-dns') ;;
 	:down) kinds=('file') ;;
 	:setenv) kinds=('any' 'any') ;;
 	:setenv-safe) kinds=('any' 'any') ;;
-	:dhcp-option) kinds=('any' 'any') ;;
+	:dhcp-option) kinds=('words:DNS DNS6 DOMAIN DOMAIN-SEARCH' 'any') ;;
 	:dns) kinds=('any') ;;
 	:ignore-unknown-option) kinds=('any') ;;
 	:nice) kinds=('any') ;;
@@ -110,6 +111,7 @@ _naptun_tables() {
 	pair:caller-network) kinds=('any') ;;
 	pair:caller-address) kinds=('host') ;;
 	pair:out) kinds=('dir') ;;
+	status:cd) kinds=('dir') ;;
 	esac
 	# end
 }

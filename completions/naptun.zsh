@@ -9,6 +9,7 @@ _naptun() {
 	commands=(
 		'check:Find everything that is wrong with tunnels'
 		'pair:Make both ends of a new tunnel'
+		'status:Show what every tunnel does.'
 	)
 	case $words[2] in
 	(check) options=(
@@ -31,6 +32,14 @@ _naptun() {
 		'--out[folder to make the tunnel'\''s folder in]:value:_directories'
 		'--help[display usage information]'
 		'*:name:_hosts'
+	) ;;
+	(status) options=(
+		'--cd[the folder of the configurations, /etc/naptun if it is not]:value:_directories'
+		'--watch[again every second, until ctrl-C]'
+		'--json[one JSON object in one line]'
+		'--prometheus[the text format of Prometheus]'
+		'--help[display usage information]'
+		'*:name:_naptun_tunnel'
 	) ;;
 	esac
 	_naptun_options() {
@@ -86,13 +95,13 @@ _naptun() {
 			'--route-ipv6-gateway[the gateway of route-ipv6 on tap, if not the peer]:value: '
 			'--route-metric[the metric of routes that have none]:value: '
 			'--route-noexec[leave the routes to the up script]'
-			'--redirect-gateway[all traffic through the tunnel]::value: '
-			'--redirect-private[keep the way to the peer outside in the same manner, and redirect nothing]::value: '
+			'--redirect-gateway[all traffic through the tunnel]::value:(def1 ipv6 !ipv4 local block-local bypass-dns)'
+			'--redirect-private[keep the way to the peer outside in the same manner, and redirect nothing]::value:(def1 ipv6 !ipv4 local block-local bypass-dns)'
 			'--down[runs when the device goes]:value:_naptun_file'
 			'--up-restart[accepted, without effect]'
 			'*--setenv[a variable for the scripts]:value: ::value: '
 			'*--setenv-safe[a variable for the scripts, with OPENVPN_ before its name]:value: ::value: '
-			'--dhcp-option[DNS 10.8.0.1, DOMAIN example.org and their like]:value: ::value: '
+			'--dhcp-option[DNS 10.8.0.1, DOMAIN example.org and their like]:value:(DNS DNS6 DOMAIN DOMAIN-SEARCH)::value: '
 			'--dns[search-domains name ..., or server number and one of address, resolve-domains, dnssec, transport, sni with its values]:value: '
 			'*--ignore-unknown-option[these directives, where they follow and are not known, are ignored with a notice]:value: '
 			'--nice[the nice value, -20 to 19]:value: '
