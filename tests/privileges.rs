@@ -219,6 +219,11 @@ impl Way {
         expected.extend(self.had_helper(listens).then_some("unix"));
         // A caller may live to see the name of its peer move.
         expected.extend((self.resolver || !listens).then_some("unix"));
+        // With `remote` and a port of its own it calls, too.
+        if !listens || self.resolver && (is(Listener::Own) || is(Listener::Daemon)) {
+            // The news of its host: notices, questions, and waking up.
+            expected.extend(["netlink", "netlink", "timerfd"]);
+        }
         expected.sort_unstable();
         assert_eq!(procfs::descriptors(host, pump.pid()), expected, "{name}, listens: {listens}");
     }

@@ -86,8 +86,10 @@ pub(super) type Request = (RouteNetlinkMessage, u16);
 impl Netlink {
     /// Opens the socket.
     pub fn open() -> Result<Self> {
-        let socket = Socket::new(NETLINK_ROUTE)
-            .map_err(|cause| Error::new(Exit::Os, "open an rtnetlink socket", cause))?;
+        let failed = |cause| Error::new(Exit::Os, "open an rtnetlink socket", cause);
+        let mut socket = Socket::new(NETLINK_ROUTE).map_err(failed)?;
+        // The first request would do it; until then nobody can see what socket it is.
+        socket.bind(&SocketAddr::new(0, 0)).map_err(failed)?;
         // Older kernels know neither and answer without reasons.
         let _ = socket.set_ext_ack(true);
         let _ = socket.set_cap_ack(true);
