@@ -240,3 +240,54 @@ fn thousands_of_changes_that_do_not_matter_wake_it_a_few_times_and_send_nothing(
     assert_eq!(datagrams_sent(&lab.fri), sent);
     assert!(answers(&lab.fri, "10.8.0.1"));
 }
+
+#[test]
+fn with_all_traffic_in_the_tunnel_the_stream_goes_on_by_the_other_uplink() {
+    let Some(lab) = two_uplinks("redirected", "inactive 0\n") else { return };
+    lab.fri.append(CALLER, "redirect-gateway def1\n");
+    lab.fri.sh("ip link set eth1 up; ip route add default via 203.0.113.254 metric 100");
+    call(&lab.fri, &[]);
+    eventually("the tunnel is up", SOON, || answers(&lab.fri, "10.8.0.1"));
+    std::thread::sleep(SETTLED);
+    let stream = Stream::start(&lab, true, 8);
+    std::thread::sleep(SETTLED);
+    lab.fri.sh("ip link set eth0 down");
+    let gap = stream.longest_gap();
+    println!("redirected: {gap:?}");
+    assert!(gap < GAP, "{gap:?}");
+    listener_follows(&lab, SECOND);
+    assert!(lab.fri.ok(&["ip", "route", "get", "192.0.2.1"]).contains("via 203.0.113.254 dev eth1"));
+    assert!(lab.fri.ok(&["ip", "route", "get", "9.9.9.9"]).contains("dev tun0"));
+}
+
+#[test]
+fn an_ipv6_address_counts_once_it_may_be_used() {
+    let Some(lab) = two_uplinks("ipv6", "inactive 0\n") else { return };
+    lab.fri.sh(&format!("sed -i 's/^remote .*/remote 2001:db8:1::1/' {CALLER}"));
+    call(&lab.fri, &[]);
+    eventually("the tunnel is up", SOON, || answers(&lab.fri, "10.8.0.1"));
+    std::thread::sleep(SETTLED);
+    // With duplicate address detection, which takes a second.
+    lab.fri.sh("ip -6 address add 2001:db8:2::9/64 dev eth0
+         ip -6 address del 2001:db8:2::1/64 dev eth0
+         ip -6 route replace default via 2001:db8:2::fe dev eth0");
+    listener_follows(&lab, "[2001:db8:2::9]");
+    eventually("the way back is known", SOON, || answers(&lab.mon, "10.8.0.2"));
+    assert_eq!(lab.mon.logged("peer authenticated"), 1, "one session");
+}
+
+#[test]
+fn a_socket_bound_to_an_address_goes_on_when_the_address_is_back() {
+    let Some(lab) = two_uplinks("bound", "inactive 0\n") else { return };
+    lab.fri.append(CALLER, "local 198.51.100.1\n");
+    call(&lab.fri, &[]);
+    eventually("the tunnel is up", SOON, || answers(&lab.fri, "10.8.0.1"));
+    std::thread::sleep(SETTLED);
+    lab.fri.sh(BETTER);
+    std::thread::sleep(SETTLED);
+    assert_eq!(lab.mon.logged("peer moved"), 0, "its address is the administrator's");
+    lab.fri.sh("ip link set eth1 down; ip link set eth0 down");
+    std::thread::sleep(SETTLED / 2);
+    lab.fri.sh("ip link set eth0 up; ip route add default via 198.51.100.254");
+    eventually("the tunnel is back", SOON, || answers(&lab.mon, "10.8.0.2"));
+}
