@@ -186,32 +186,11 @@ fn inetd_gets_a_line_of_its_own() {
     assert!(said.contains("timbuktu-srv2") && said.contains("10.8.1.1"), "{said}");
 }
 
-/// Stands for systemctl: notes what it is asked, and does of it what a tunnel needs, by the units and drop-ins that are there.
-const SYSTEMCTL: &str = r#"#!/bin/sh
-echo "$*" >>/run/systemctl
-cd /etc/systemd/system
-command() { sed -n 's/^ExecStart=//p' "$1" | sed "s/%i/$2/g"; }
-case $* in
-"enable --now naptun@"*.socket)
-	stem=${3#naptun@} stem=${stem%.socket}
-	port=$(sed -n 's/^ListenDatagram=//p' "$3.d/port.conf")
-	setsid systemd-socket-activate --datagram -l "$port" $(command naptun@.service "$stem") </dev/null >/dev/null 2>&1 &
-	;;
-"enable --now naptun-caller@"*)
-	stem=${3#naptun-caller@} stem=${stem%.service}
-	mkdir -p /run/naptun
-	$(command naptun-caller@.service "$stem")
-	;;
-esac
-"#;
-
 #[test]
 fn systemd_gets_a_port_and_instances() {
     let Some(lab) = fresh("pair-systemd") else { return };
     for host in [&lab.mon, &lab.fri] {
-        // What sd_booted(3) looks at.
-        host.sh("mkdir -p /run/systemd/system; rm -f /etc/systemd/system/naptun*");
-        host.write_script("/usr/sbin/systemctl", SYSTEMCTL);
+        host.has_systemd();
     }
     paired(&lab, &lab.mon, "mon fri --launcher systemd");
     install(&lab, &lab.mon, "tun-mon-fri", "mon");

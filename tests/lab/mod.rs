@@ -149,6 +149,13 @@ impl Host {
         assert!(started.status.success(), "lab {which}: {}", said(&started));
     }
 
+    /// Makes this a host of systemd, as far as programs see: what sd_booted(3) looks at, and a `systemctl` that starts the
+    /// units of a tunnel without it.
+    pub fn has_systemd(&self) {
+        self.sh("mkdir -p /run/systemd/system; rm -f /etc/systemd/system/naptun*");
+        self.write_script("/usr/sbin/systemctl", include_str!("systemctl"));
+    }
+
     /// Does something in the network of this host. A socket that is made there stays there, whoever uses it.
     pub fn in_network<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         let network = fs::File::open(format!("/proc/{}/ns/net", self.pid)).expect("open a network");
