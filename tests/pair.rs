@@ -38,7 +38,9 @@ fn paired(lab: &Lab, host: &Host, words: &str) -> String {
 /// Copies an end's folder to its host and installs it there.
 fn install(lab: &Lab, host: &Host, tunnel: &str, end: &str) -> String {
     let from = format!("{}/{tunnel}/{end}", lab.dir().display());
-    host.sh(&format!("rm -rf /run/copy && cp -rp {from} /run/copy && sh /run/copy/install 2>&1"))
+    let said = host.sh(&format!("rm -rf /run/copy && cp -rp {from} /run/copy && sh /run/copy/install 2>&1"));
+    assert!(said.ends_with("install: done\n") && !said.contains("error"), "{said}");
+    said
 }
 
 /// Both ends, and xinetd running on the listener before.
@@ -74,8 +76,10 @@ fn a_tunnel_between_two_hosts_is_paired_copied_installed_and_pinged() {
 
     // xinetd runs without a service of ours, and is told.
     lab.mon.ok(&["xinetd", "-stayalive", "-pidfile", "/run/xinetd.pid"]);
-    install(&lab, &lab.mon, "tun-mon-fri", "mon");
-    install(&lab, &lab.fri, "tun-mon-fri", "fri");
+    for (host, end) in [(&lab.mon, "mon"), (&lab.fri, "fri")] {
+        let said = install(&lab, host, "tun-mon-fri", end);
+        assert!(!said.contains("warning"), "{said}");
+    }
     assert_eq!(lab.fri.ping("10.8.0.1", 5).lost(), 0);
     lab.mon.wait_for_logs(UP, 1, SOON);
     assert!(lab.mon.has_device("tun-mon-fri") && lab.fri.has_device("tun-fri-mon"));
@@ -87,9 +91,10 @@ fn a_tunnel_between_two_hosts_is_paired_copied_installed_and_pinged() {
         assert_eq!(services.matches("timbuktu-srv1\t1417/udp\n").count(), 1);
         assert_eq!(services.matches("timbuktu-srv1\t1417/tcp\n").count(), 1);
         // Once more changes nothing, and ends nothing.
-        let state = || host.sh("cd /etc && cat services naptun/* xinetd.d/*; ls -R naptun xinetd.d");
+        let state = || host.sh("cd /etc && sha256sum services naptun/* xinetd.d/*; ls -R naptun xinetd.d");
         let (before, running) = (state(), host.endpoints().len());
-        install(&lab, host, "tun-mon-fri", end);
+        let said = install(&lab, host, "tun-mon-fri", end);
+        assert!(!said.contains("warning"), "of a tunnel that is awake: {said}");
         assert_eq!((state(), host.endpoints().len()), (before, running));
     }
     assert_eq!(lab.fri.ping("10.8.0.1", 2).lost(), 0);
@@ -349,7 +354,8 @@ fn install_touches_nothing_of_others() {
     let Some(lab) = fresh("pair-others") else { return };
     paired(&lab, &lab.mon, "mon fri");
     let refused = |host: &Host, end: &str, reason: &str| {
-        let state = || host.sh("cd /etc; cat services xinetd.d/*; ls -lR naptun xinetd.d 2>/dev/null; true");
+        let state =
+            || host.sh("cd /etc; sha256sum services xinetd.d/*; ls -lR naptun xinetd.d 2>/dev/null; true");
         let before = state();
         let from = format!("{}/tun-mon-fri/{end}/install", lab.dir().display());
         let output = host.run(&["sh", &from]);
