@@ -5,7 +5,9 @@ mod lab;
 
 use lab::tun::{LISTENER, UP, answers, call, napping, quiet_lab, rubbish, stop};
 use lab::{Host, Lab, SOON, eventually};
-use std::process::{Command, Output};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 
 const LOG: &str = "/var/log/naptun.log";
@@ -210,21 +212,45 @@ fn logwatch_sums_up_what_each_tunnel_did() {
 #[test]
 fn logwatch_sums_up_the_same_where_the_lines_are_among_those_of_others_and_without_levels() {
     let Some(Watched { mon: log, .. }) = watched() else { return };
-    let script = format!("{FILES}/logwatch/scripts/services/naptun");
-    let sum_up = |text: &str| {
-        let mut child = Command::new("perl")
-            .arg(&script)
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
-        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
-    };
     let bare = log.replace("]: notice: ", "]: ").replace("]: err: ", "]: ");
     assert_ne!(&bare, log);
     assert_eq!(sum_up(&bare), sum_up(log));
     assert_eq!(sum_up(""), "");
+}
+
+/// What the script prints for these lines.
+fn sum_up(text: &str) -> String {
+    let script = format!("{FILES}/logwatch/scripts/services/naptun");
+    let mut child =
+        Command::new("perl").arg(&script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn no_notice_of_the_source_passes_for_a_warning() {
+    let mut notices = Vec::new();
+    for file in sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))) {
+        let source = std::fs::read_to_string(file).unwrap();
+        for call in source.split("log::info!(").skip(1) {
+            let text = call.split('"').nth(1).unwrap();
+            // All that varies is a number here; what does nothing but vary comes from the configuration.
+            let pieces: Vec<&str> = text.split('{').map(|piece| piece.rsplit('}').next().unwrap()).collect();
+            if pieces.concat().contains(' ') {
+                notices.push(pieces.join("1"));
+            }
+        }
+    }
+    assert!(notices.len() > 15, "{notices:?}");
+    for notice in notices {
+        let said = sum_up(&format!("Nov 29 07:26:44 mon naptun[49]: {notice}\n"));
+        assert!(!said.contains("Warnings"), "log/logwatch/scripts/services/naptun, $quiet: {said}");
+    }
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
 }
 
 #[test]
