@@ -8,7 +8,7 @@ use crate::config::grammar::Statement;
 use crate::config::problem::Place;
 use crate::config::{self, settings::Settings};
 use crate::error::one_line;
-use crate::os::run_file;
+use crate::os::run_file::{self, Found};
 use crate::status::history::History;
 use crate::status::record::{Record, State};
 use crate::status::run;
@@ -148,12 +148,15 @@ pub(crate) fn gather(folder: &Path, run_folder: &Path) -> Vec<Tunnel> {
     };
     let mut tunnels: Vec<Tunnel> = Vec::new();
     for found in run_file::list(run_folder, trusted) {
-        let configuration = configurations.remove(&found.name);
-        let (name, configured) = match configuration {
+        let record = Record::parse(&found.text).or_else(|| again(run_folder, &found));
+        if record.is_none() && !found.alive {
+            // No run file: the folder is also where process ids are written.
+            continue;
+        }
+        let (name, configured) = match configurations.remove(&found.name) {
             Some(it) => (it.name, it.configured),
             None => (one_line(&found.name), Configured::Unknown),
         };
-        let record = Record::parse(&found.text).or_else(|| again(run_folder, &found.name));
         tunnels.push(Tunnel { name, alive: found.alive, record, configured });
     }
     let rest = configurations.into_values();
@@ -168,9 +171,13 @@ pub(crate) fn gather(folder: &Path, run_folder: &Path) -> Vec<Tunnel> {
 }
 
 /// It may have been read in the moment in which it was written.
-fn again(folder: &Path, name: &str) -> Option<Record> {
+fn again(folder: &Path, torn: &Found) -> Option<Record> {
+    if !torn.alive {
+        return None;
+    }
     std::thread::sleep(std::time::Duration::from_millis(2));
-    let found = run_file::list(folder, |it, _| it == name).into_iter().next()?;
+    let found =
+        run_file::list(folder, |name, owner| (name, owner) == (&torn.name, torn.owner)).into_iter().next()?;
     Record::parse(&found.text)
 }
 
