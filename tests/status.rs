@@ -157,7 +157,8 @@ fn what_others_put_into_the_folder_reaches_no_terminal() {
         name=$(printf 'acting\\033[2J\\007\\nletters')
         printf 'naptun=1\\nstate=awake\\nlaunch=inetd\\npeer=\\033[2J1417\\302\\23331m\\n' >\"$name\"
         sum=$(b2sum -l 64 <\"$name\"); echo sum=${sum%% *} >>\"$name\"
-        printf 'naptun=1\\n' >tun-mon-fri; chown 1234 tun-mon-fri");
+        printf 'naptun=1\\nlaunch=inetd\\n' >tun-mon-fri
+        sum=$(b2sum -l 64 <tun-mon-fri); echo sum=${sum%% *} >>tun-mon-fri; chown 1234 tun-mon-fri");
     for form in [&[][..], &["--json"], &["--prometheus"]] {
         let output = mon.run(&[&["naptun", "status"], form].concat());
         assert!(output.status.success(), "{form:?}: {:?}", complaints(&output));
