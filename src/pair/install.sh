@@ -50,7 +50,9 @@ vacant() {
 look_xinetd() {
 	# shellcheck disable=SC2153 # of the settings
 	entry=/etc/xinetd.d/$SERVICE
-	[ -d /etc/xinetd.d ] || die "/etc/xinetd.d is missing; install xinetd first"
+	[ -e /etc/xinetd.conf ] || command -v xinetd >/dev/null ||
+		die "xinetd is missing; install it first, or make the tunnel with another --launcher"
+	[ -d /etc/xinetd.d ] || die "/etc/xinetd.d is missing; make it, and say includedir /etc/xinetd.d in xinetd.conf"
 	if [ ! -e "$entry" ] || cmp -s "$SERVICE" "$entry"; then return 0; fi
 	config=$(sed -n 's/^[^#]*--config[= ]*\([^ ]*\).*/\1/p' "$entry" | tail -n 1)
 	if ! grep -q '^[[:space:]]*disable[[:space:]]*=[[:space:]]*yes' "$entry" ||

@@ -172,7 +172,8 @@ fn neighbours(text: &str) -> Vec<Ipv4Addr> {
 fn launchers() -> Vec<Launcher> {
     let exists = |paths: &[&str]| paths.iter().any(|path| Path::new(path).exists());
     let all = [
-        (Launcher::Xinetd, exists(&["/etc/xinetd.d", "/etc/xinetd.conf", "/usr/sbin/xinetd"])),
+        // Not /etc/xinetd.d: our own package puts examples there.
+        (Launcher::Xinetd, exists(&["/etc/xinetd.conf", "/usr/sbin/xinetd"])),
         (Launcher::Systemd, exists(&["/run/systemd/system"])),
         (Launcher::Inetd, exists(&["/etc/inetd.conf", "/usr/sbin/inetd"])),
     ];
