@@ -6,6 +6,7 @@ mod lab;
 use lab::tun::{answers, napping, quiet_lab, stop};
 use lab::{Host, Lab, Running, SOON, eventually};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Output;
 use std::time::Instant;
 
@@ -150,7 +151,7 @@ fn confined(unit: &str) -> String {
 }
 
 /// What has strace write down all that a command does. It is detached: LISTEN_PID means the process that was started.
-const TRACED: &str = "strace -D -f -A -qq -o /dev/shm/trace";
+const TRACED: &str = "strace -D -f -y -A -qq -o /dev/shm/trace";
 
 /// systemd-socket-activate on the port of the drop-in with the very command of the service, `how` before it, again and
 /// again.
@@ -278,7 +279,12 @@ impl Calls {
             let writes = ["O_WRONLY", "O_RDWR", "O_CREAT"].iter().any(|flag| arguments.contains(flag));
             let made = name.starts_with("mkdir") || name.starts_with("open") && writes;
             if made && !arguments.contains(" = -1 ") {
-                let path = arguments.split('"').nth(1).unwrap_or_default();
+                let (folder, rest) = arguments.split_once('"').unwrap_or_default();
+                let name = rest.split('"').next().unwrap_or_default();
+                // A name is one in the directory that was opened before: 5</run/naptun>.
+                let folder = folder.split_once('<').and_then(|(_, at)| at.split('>').next());
+                let path = Path::new(folder.unwrap_or("/")).join(name);
+                let path = path.to_str().unwrap();
                 // /var/run is a link to /run.
                 calls.written.insert(
                     path.strip_prefix("/var").filter(|it| it.starts_with("/run")).unwrap_or(path).to_owned(),
