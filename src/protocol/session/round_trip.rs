@@ -36,9 +36,9 @@ impl RoundTrip {
         self.smoothed
     }
 
-    /// One measurement.
+    /// One measurement. None is one where answer and question were taken in at one look at the clock.
     pub(super) fn measured(&mut self, sample: Duration) {
-        if sample > LONGEST {
+        if sample.is_zero() || sample > LONGEST {
             return;
         }
         self.smoothed = Some(match self.smoothed {
@@ -135,6 +135,7 @@ mod tests {
         trip.answered(NOW + LONGEST + ms(7), 1400);
         assert_eq!(trip.smoothed(), Some(ms(7)));
         trip.measured(LONGEST + ms(1));
+        trip.measured(ms(0));
         assert_eq!(trip.smoothed(), Some(ms(7)));
     }
 }
