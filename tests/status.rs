@@ -332,6 +332,8 @@ until(b'tun-mon-fri')
 out = b''
 size(200)
 until(b'CIPHER')
+# The key throws away what waits in the terminal.
+until(b'awake\x1b[0m')
 os.write(master, b'\x03')
 until(b'\x1b[?1049l')
 _, code = os.waitpid(pid, 0)
@@ -368,7 +370,9 @@ fn prometheus_and_python_read_what_is_for_machines() {
     let Some(lab) = tun_lab("status-machines", "") else { return };
     call(&lab.fri, &[]);
     assert_eq!(lab.fri.ping("10.8.0.1", 4).lost(), 0);
-    let known = told(&lab.mon, "tun-mon-fri", "pings", |it| it["life"]["in_packets"].as_u64() >= Some(4));
+    let known = told(&lab.mon, "tun-mon-fri", "pings and answers", |it| {
+        it["life"]["in_packets"].as_u64() >= Some(4) && it["life"]["out_packets"].as_u64() >= Some(4)
+    });
     lab.mon.write("/run/parse.py", PARSE);
     let samples = lab.mon.sh("naptun status --prometheus | python3 /run/parse.py");
     let value = |name: &str, tunnel: &str, more: &str| -> f64 {
