@@ -212,7 +212,7 @@ fn a_path_that_becomes_narrow_is_noticed_through_loss_too() {
         let since = world.now;
         while most(&world, A) > 1372 {
             pour(&mut world, A, ms(10));
-            assert!(world.now - since < secs(10), "run {run}: nothing noticed in ten seconds");
+            assert!(world.now - since < secs(60), "run {run}: nothing noticed in a minute");
         }
         slowest = slowest.max(world.now - since);
     }
