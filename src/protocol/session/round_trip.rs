@@ -13,6 +13,9 @@ const PARTS: u32 = 8;
 /// Nobody waits longer for an answer: what comes then was held up somewhere, and is no measurement.
 const LONGEST: Duration = Duration::from_secs(10);
 
+/// The unit in which it is told.
+const SHORTEST: Duration = Duration::from_micros(1);
+
 /// What is known of the round trip.
 #[derive(Debug, Default)]
 pub(super) struct RoundTrip {
@@ -36,16 +39,27 @@ impl RoundTrip {
         self.smoothed
     }
 
-    /// One measurement. None is one where answer and question were taken in at one look at the clock.
+    /// One measurement.
     pub(super) fn measured(&mut self, sample: Duration) {
-        if sample.is_zero() || sample > LONGEST {
+        if sample > LONGEST {
             return;
+        }
+        if sample.is_zero() {
+            return self.too_short_to_tell();
         }
         self.smoothed = Some(match self.smoothed {
             Some(smoothed) if !self.rough => (smoothed * (PARTS - 1) + sample) / PARTS,
             _ => sample,
         });
         self.rough = false;
+    }
+
+    /// Question and answer were taken in at one look at the clock: how short it was the next measurement tells.
+    fn too_short_to_tell(&mut self) {
+        if self.smoothed.is_none() {
+            self.smoothed = Some(SHORTEST);
+            self.rough = true;
+        }
     }
 
     /// What is known is only good until something better is.
@@ -137,5 +151,14 @@ mod tests {
         trip.measured(LONGEST + ms(1));
         trip.measured(ms(0));
         assert_eq!(trip.smoothed(), Some(ms(7)));
+    }
+
+    #[test]
+    fn what_is_too_short_for_the_clock_is_something_until_it_is_measured() {
+        let mut trip = RoundTrip::default();
+        trip.measured(ms(0));
+        assert_eq!(trip.smoothed(), Some(SHORTEST));
+        trip.measured(ms(8));
+        assert_eq!(trip.smoothed(), Some(ms(8)));
     }
 }
