@@ -141,8 +141,9 @@ fn bash_completes() {
         COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
         _naptun
         # readline puts the slash behind a directory.
+        cd "$DIR" 2>/dev/null
         for word in "${COMPREPLY[@]}"; do
-            if [[ -d $DIR/$word || -d $word ]]; then echo "$word/"; else echo "$word"; fi
+            if [[ -d $word ]]; then echo "$word/"; else echo "$word"; fi
         done"#;
     interview("bash", |line| {
         let dir = line.split("--cd ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
