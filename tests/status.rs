@@ -309,13 +309,14 @@ fn the_table_is_plain_where_there_is_no_terminal() {
     assert!(blocks.contains('█') && blocks.lines().count() == 2, "{blocks}");
 }
 
-/// Runs a command on a terminal of 70 columns, widens it, ends the command by the interrupt key, and prints all that came.
-const PTY: &str = r"
+/// Runs a command as a shell's job on a terminal of 70 columns, widens it, stops the job by ctrl-Z and lets it go on, ends
+/// it by the interrupt key, and prints all that came.
+const PTY: &str = r#"
 import fcntl, os, pty, signal, struct, sys, termios, time, select
 pid, master = pty.fork()
 if pid == 0:
     os.environ.update(TERM='xterm', LC_ALL='C.UTF-8')
-    os.execvp(sys.argv[1], sys.argv[1:])
+    os.execvp('bash', ['bash', '-c', 'set -m; "$@"; echo the shell again; fg', 'bash'] + sys.argv[1:])
 size = lambda columns: fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack('HHHH', 24, columns, 0, 0))
 size(70)
 out = b''
@@ -334,12 +335,19 @@ size(200)
 until(b'CIPHER')
 # The key throws away what waits in the terminal.
 until(b'awake\x1b[0m')
+out = b''
+os.write(master, b'\x1a')
+until(b'the shell again')
+left, out = out.split(b'the shell again')
+assert b'\x1b[?25h\x1b[?1049l' in left, left
+until(b'\x1b[?1049h\x1b[?25l')
+until(b'awake\x1b[0m')
 os.write(master, b'\x03')
 until(b'\x1b[?1049l')
 _, code = os.waitpid(pid, 0)
 sys.stdout.buffer.write(out)
 sys.exit(os.waitstatus_to_exitcode(code))
-";
+"#;
 
 #[test]
 fn on_a_terminal_it_is_watched_in_place_follows_the_window_and_leaves_it_as_it_was() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::error::{Error, Exit, Result};
@@ -41,6 +41,8 @@ pub enum Wake {
     Time,
     /// The window has another size.
     Resized,
+    /// The process is to stop: ctrl-Z.
+    Stop,
     /// The process is to end.
     End,
 }
@@ -52,11 +54,11 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Blocks what ends a process or says that the window has another size.
+    /// Blocks what ends or stops a process, or says that the window has another size.
     pub fn open() -> Result<Self> {
         let act = |e| Error::new(Exit::Os, "receive signals", e);
-        let signals = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGWINCH];
-        let blocked: SigSet = signals.into_iter().collect();
+        let ends = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+        let blocked: SigSet = ends.into_iter().chain([Signal::SIGTSTP, Signal::SIGWINCH]).collect();
         blocked.thread_block().map_err(act)?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         Ok(Self { fd: SignalFd::with_flags(&blocked, flags).map_err(act)? })
@@ -75,9 +77,22 @@ impl Signals {
                 Err(e) => return Err(Error::new(Exit::Os, "wait for signals", e)),
             }
             if let Ok(Some(signal)) = self.fd.read_signal() {
-                let resized = i32::try_from(signal.ssi_signo) == Ok(Signal::SIGWINCH as i32);
-                return Ok(if resized { Wake::Resized } else { Wake::End });
+                return Ok(match i32::try_from(signal.ssi_signo).map(Signal::try_from) {
+                    Ok(Ok(Signal::SIGWINCH)) => Wake::Resized,
+                    Ok(Ok(Signal::SIGTSTP)) => Wake::Stop,
+                    _ => Wake::End,
+                });
             }
         }
+    }
+
+    /// Stops, as ctrl-Z does where nobody waits for it; returns when the process goes on. Where no shell could let it go
+    /// on, the kernel does not stop it (setpgid(2): orphaned process groups).
+    pub fn stop(&self) -> Result<()> {
+        let stop = SigSet::from(Signal::SIGTSTP);
+        // Unblocked, it is delivered before raise() returns.
+        let stopped =
+            stop.thread_unblock().and_then(|()| raise(Signal::SIGTSTP)).and_then(|()| stop.thread_block());
+        stopped.map_err(|e| Error::new(Exit::Os, "stop until SIGCONT", e))
     }
 }

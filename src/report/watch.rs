@@ -21,7 +21,7 @@ pub(super) fn watch(request: &Request) -> std::result::Result<(), Failed> {
         return Err(Failed::Told(error));
     }
     let live = request.form == Form::Table && io::stdout().is_terminal();
-    let _screen = if live { Some(Screen::enter()?) } else { None };
+    let mut screen = if live { Some(Screen::enter()?) } else { None };
     loop {
         let tunnels = tunnels(request);
         let shown = if live { frame(request, &tunnels) } else { plain(request, &tunnels) };
@@ -29,8 +29,15 @@ pub(super) fn watch(request: &Request) -> std::result::Result<(), Failed> {
         out.write_all(shown.as_bytes())?;
         out.flush()?;
         drop(out);
-        if signals.wait(EVERY).map_err(Failed::Told)? == Wake::End {
-            return Ok(());
+        match signals.wait(EVERY).map_err(Failed::Told)? {
+            Wake::End => return Ok(()),
+            Wake::Time | Wake::Resized => {}
+            Wake::Stop => {
+                // The shell has its own screen back meanwhile.
+                drop(screen.take());
+                signals.stop().map_err(Failed::Told)?;
+                screen = if live { Some(Screen::enter()?) } else { None };
+            }
         }
     }
 }
