@@ -313,6 +313,17 @@ fn what_is_wrong_is_said_at_once_and_nothing_is_left_behind() {
     let output = pair(&lab, &lab.mon, "mon sat --out /run/full");
     assert_eq!(output.status.code(), Some(73), "{:?}", complaints(&output));
     assert_eq!(lab.mon.sh("ls -A /run/full"), "");
+    // Ctrl-C while it makes the folder of the second end.
+    let interrupt =
+        "strace -o /dev/null -e inject=mkdir:signal=SIGINT:when=3 naptun pair mon sat --out /run/in";
+    let output = lab.mon.run(&["sh", "-c", &format!("mkdir /run/in && exec {interrupt}")]);
+    assert_eq!(output.status.code(), Some(73), "{:?}", complaints(&output));
+    assert!(
+        complaints(&output)[0].ends_with("make /run/in/tun-mon-sat: ended by SIGINT"),
+        "{:?}",
+        complaints(&output)
+    );
+    assert_eq!(lab.mon.sh("ls -A /run/in"), "");
     paired(&lab, &lab.mon, "mon sat");
     let output = pair(&lab, &lab.mon, "mon sat");
     assert_eq!(output.status.code(), Some(73));

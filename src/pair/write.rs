@@ -11,6 +11,7 @@ use super::texts::{self, Mode, Text};
 use super::tunnel::Tunnel;
 use crate::config::key::{self, KEY_BYTES};
 use crate::error::{Error, Exit};
+use crate::os::signals::Signals;
 
 /// Writes `OUT/NAME/MON/` and `OUT/NAME/FRI/`, under another name first: the folder appears complete.
 pub(super) fn write(tunnel: &Tunnel) -> Result<(), Error> {
@@ -20,8 +21,13 @@ pub(super) fn write(tunnel: &Tunnel) -> Result<(), Error> {
         let error = Error::new(Exit::CannotCreate, act(), "it is there already");
         return Err(error.advise("move it away: it may hold the only copy of a key"));
     }
+    // From here on ctrl-C waits for what can still be taken back.
+    let signals = Signals::open()?;
     let draft = Draft::new(tunnel)?;
     fill(tunnel, &draft.0)?;
+    if let Some(signal) = signals.next() {
+        return Err(Error::new(Exit::CannotCreate, act(), format!("ended by {}", signal.name())));
+    }
     rename(&draft.0, &folder).map_err(|cause| Error::new(Exit::CannotCreate, act(), cause))
 }
 
