@@ -92,6 +92,9 @@ fn command(arguments: &[OsString], inherited: Inherited, told: &Told) -> std::re
         Exit::Ok => told.text(&early.text),
         exit => told.words(early.text.trim_start_matches("naptun: ").trim_end(), exit),
     })?;
+    if told.woken && !matches!(parsed, Parsed::Run { .. }) {
+        return Err(told.no_tunnel());
+    }
     match parsed {
         Parsed::GenKey { file } => generate_key(file, told).map_err(|error| told.failure(&error)),
         Parsed::Check(request) => {
@@ -103,7 +106,6 @@ fn command(arguments: &[OsString], inherited: Inherited, told: &Told) -> std::re
             Ok(text) => Ok(told.text(&text)),
             Err(errors) => Err(errors.iter().fold(Exit::Usage, |_, error| told.failure(error))),
         },
-        Parsed::Status(_) if told.woken => Ok(told.text("")),
         Parsed::Status(request) => report::run(&request).map_err(|error| told.failure(&error)),
         Parsed::Run { cd, statements } => {
             let loaded = config::load(cd.as_deref(), &statements).map_err(|problems| {
@@ -308,15 +310,19 @@ impl Told {
     /// Under a super-server nobody reads standard output, and who wrote the service wonders: that is told instead.
     fn text(&self, text: &str) -> Exit {
         if self.woken {
-            ::log::error!(
-                "started by a super-server without a tunnel to run; it needs naptun --inetd --config FILE"
-            );
-            return Exit::Usage;
+            return self.no_tunnel();
         }
         match std::io::stdout().write_all(text.as_bytes()) {
             Ok(()) => Exit::Ok,
             Err(_) => Exit::Io,
         }
+    }
+
+    fn no_tunnel(&self) -> Exit {
+        self.words(
+            "started by a super-server without a tunnel to run; it needs naptun --inetd --config FILE",
+            Exit::Usage,
+        )
     }
 
     fn failure(&self, error: &Error) -> Exit {

@@ -136,8 +136,10 @@ fn under_a_super_server_no_word_goes_out_nothing_is_left_to_wake_the_next_and_th
     let cases = [
         ("--help", "0 0 64", "naptun --inetd"),
         ("--version", "0 0 64", "naptun --inetd"),
-        ("--genkey", "0 0 64", "naptun --inetd"),
-        ("check --cd /etc/naptun bad.conf", "0 0 78", "naptun --inetd"),
+        ("--genkey --secret /etc/naptun/made.key", "0 0 64", "naptun --inetd"),
+        ("check --cd /etc/naptun bad.conf", "0 0 64", "naptun --inetd"),
+        ("pair mon fri --out /etc/naptun", "0 0 64", "naptun --inetd"),
+        ("status", "0 0 64", "naptun --inetd"),
         ("--inetd --nonsense", "0 0 64", "nonsense"),
         ("--inetd --cd /etc/naptun --config bad.conf", "0 0 78", "bad.conf:3: \"ifconfg\""),
         ("--inetd --cd /etc/naptun --config none.conf", "0 0 66", "none.conf"),
@@ -156,7 +158,9 @@ fn under_a_super_server_no_word_goes_out_nothing_is_left_to_wake_the_next_and_th
     for (arguments, _, reason) in cases {
         assert!(said.iter().any(|line| line.contains(reason)), "{arguments}: {said:?}");
     }
+    assert_eq!(said.iter().filter(|line| line.contains("naptun --inetd --config FILE")).count(), 6);
     assert!(!log.contains("BEGIN OpenVPN"), "a key in syslog");
+    assert_eq!(lab.mon.sh("ls -d /etc/naptun/made.key /etc/naptun/tun-mon-fri 2>/dev/null || true"), "");
 }
 
 #[test]
