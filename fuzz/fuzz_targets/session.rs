@@ -109,7 +109,9 @@ impl World {
                 session.moved(&moment, how & 3, rng);
             }
             _ if how & 4 == 0 => self.ends[end].session.set_path(how & 3),
-            _ => self.ends[end].session.turn_to(self.now + Duration::from_millis(u64::from(how) * 10), how & 3),
+            _ => {
+                self.ends[end].session.turn_to(self.now + Duration::from_millis(u64::from(how) * 10), how & 3)
+            }
         }
         self.turn(end);
     }

@@ -22,8 +22,14 @@ static PATH: LazyLock<PathBuf> =
 
 fuzz_target!(|input: &[u8]| {
     let _ = fs::remove_file(&*PATH);
-    let mut place =
-        Place { state: Some(open()), serial: 0, written: vec![None], whole: 2, damaged: [false; 3] };
+    let mut place = Place {
+        state: Some(open()),
+        serial: 0,
+        written: vec![None],
+        lost: Vec::new(),
+        whole: 2,
+        damaged: [false; 3],
+    };
     let _ = place.run(Input(input));
     // Whatever has happened, the next record is kept.
     place.reopen();
@@ -38,6 +44,8 @@ struct Place {
     serial: u16,
     /// All that was written up to the record that holds, in order; first of all nothing.
     written: Vec<Option<Payload>>,
+    /// What was damaged. It is there again where other damage has put back the bytes that were there.
+    lost: Vec<Option<Payload>>,
     /// Records written since something was damaged.
     whole: usize,
     /// Which sectors may not be as they were written.
@@ -73,10 +81,13 @@ impl Place {
         self.state = None;
         let state = open();
         let read = state.read();
+        if let Some(at) = self.lost.iter().position(|one| *one == read) {
+            self.written.push(self.lost.remove(at));
+        }
         let at = self.written.iter().rposition(|one| *one == read).expect("a record that was written");
         let slots = self.damaged[..2].iter().filter(|damaged| **damaged).count();
         assert!(slots == 2 || self.written.len() - at <= slots + 1, "{read:?} is older than it need be");
-        self.written.truncate(at + 1);
+        self.lost.extend(self.written.drain(at + 1..));
         self.state = Some(state);
     }
 
