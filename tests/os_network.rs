@@ -381,6 +381,8 @@ fn the_first_packet_to_a_new_ipv6_address_is_answered() {
         netlink.add_address(&plain(tun.index(), "fd00:8::1", 64)).unwrap();
         write(&tun, &echo).unwrap();
         while read_packet(&tun, 58)[40] != 129 {}
+        drop(tun);
+        assert!(goes("tun0"));
     }
 }
 
