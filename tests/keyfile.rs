@@ -59,7 +59,7 @@ const ACCEPTED: &[(&str, &str)] = &[
 ];
 
 fn make(host: &Host, how: &str) {
-    host.sh(&format!("rm -rf /k; mkdir -m 755 /k; cd /k; KEY=/etc/naptun/static.key; {how}"));
+    host.sh(&format!("rm -rf /run/k; mkdir -m 755 /run/k; cd /run/k; KEY=/etc/naptun/static.key; {how}"));
 }
 
 #[test]
@@ -71,10 +71,10 @@ fn a_key_that_is_none_is_refused_with_one_line_that_does_not_show_it() {
     for (what, how, code, reason) in REFUSED {
         make(fri, how);
         let start = Instant::now();
-        let daemon = fri.run(&caller(&["--daemon", "--secret", "/k/key"]));
+        let daemon = fri.run(&caller(&["--daemon", "--secret", "/run/k/key"]));
         slowest = slowest.max(start.elapsed());
-        let foreground = fri.run(&caller(&["--secret", "/k/key"]));
-        fri.write("/etc/naptun/check.conf", "dev tun\nremote mon\nsecret /k/key\n");
+        let foreground = fri.run(&caller(&["--secret", "/run/k/key"]));
+        fri.write("/etc/naptun/check.conf", "dev tun\nremote mon\nsecret /run/k/key\n");
         let check = fri.run(&["naptun", "check", "--cd", "/etc/naptun", "check.conf"]);
         for (way, output, code) in
             [("--daemon", &daemon, *code), ("foreground", &foreground, *code), ("check", &check, 78)]
@@ -82,7 +82,7 @@ fn a_key_that_is_none_is_refused_with_one_line_that_does_not_show_it() {
             let said = [complaints(output), reported(output)].concat();
             assert_eq!(output.status.code(), Some(code), "{what}, {way}: {said:?}");
             assert_eq!(said.len(), 1, "{what}, {way}: {said:?}");
-            assert!(said[0].contains(reason) && said[0].contains("/k/key"), "{what}, {way}: {said:?}");
+            assert!(said[0].contains(reason) && said[0].contains("/run/k/key"), "{what}, {way}: {said:?}");
             shows_nothing(output, &key, what);
         }
         eventually(what, SOON, || napping(fri));
@@ -99,7 +99,7 @@ fn a_key_that_is_none_is_refused_with_one_line_that_does_not_show_it() {
     );
     for (what, how) in ACCEPTED {
         make(fri, how);
-        call(fri, &["--secret", "/k/key"]);
+        call(fri, &["--secret", "/run/k/key"]);
         eventually(what, SOON, || answers(fri, "10.8.0.1"));
         stop(fri);
     }
