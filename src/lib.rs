@@ -340,6 +340,6 @@ impl Told {
 }
 
 fn print_error(text: &str) {
-    // With stderr gone there is nowhere left to tell.
-    let _ = writeln!(std::io::stderr(), "naptun: {text}");
+    // At once: the process in the background may have something to say, too. With stderr gone there is nowhere to tell.
+    let _ = std::io::stderr().write_all(format!("naptun: {text}\n").as_bytes());
 }
