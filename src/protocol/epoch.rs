@@ -7,13 +7,14 @@
 
 use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use siphasher::sip::SipHasher24;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::Time;
 use super::hello::Aeads;
 use super::noise::TransportKeys;
 use super::reject::Reject;
 use super::secrets::transport;
+use super::stack;
 use super::window::{WINDOW, Window};
 
 /// Bytes in front of a packet: the masked counter and the inner byte.
@@ -75,14 +76,14 @@ impl Epoch {
         };
         let (ours, theirs) =
             if initiator { (&keys.initiator, &keys.responder) } else { (&keys.responder, &keys.initiator) };
+        let [ours, theirs] = [Derived::new(ours), Derived::new(theirs)];
+        // A cipher smaller than the other has room to spare, which keeps what stood there before.
+        stack::wipe_near();
         Some(Self {
             born,
             initiator,
             aead,
-            keys: Box::new(Keys {
-                sealing: Direction::new(algorithm, ours)?,
-                opening: Direction::new(algorithm, theirs)?,
-            }),
+            keys: Keys::new(algorithm, &ours, &theirs)?,
             next: 0,
             window: Window::default(),
         })
@@ -155,19 +156,34 @@ impl Epoch {
     }
 }
 
+impl Keys {
+    #[inline(never)]
+    fn new(algorithm: &'static aead::Algorithm, ours: &Derived, theirs: &Derived) -> Option<Box<Self>> {
+        let (sealing, opening) = (Direction::new(algorithm, ours)?, Direction::new(algorithm, theirs)?);
+        Some(Box::new(Self { sealing, opening }))
+    }
+}
+
 impl Direction {
-    fn new(algorithm: &'static aead::Algorithm, key: &[u8; 32]) -> Option<Self> {
-        let data = Zeroizing::new(transport(key, b"naptun 1 data"));
-        let mut header = transport(key, b"naptun 1 header");
-        let mut half = [0; 16];
-        half.copy_from_slice(&header[..16]);
-        let direction = Self {
-            data: LessSafeKey::new(UnboundKey::new(algorithm, &*data).ok()?),
-            header: SipHasher24::new_with_key(&half),
-        };
-        header.zeroize();
-        half.zeroize();
-        Some(direction)
+    fn new(algorithm: &'static aead::Algorithm, keys: &Derived) -> Option<Self> {
+        let data = LessSafeKey::new(UnboundKey::new(algorithm, &*keys.data).ok()?);
+        Some(Self { data, header: SipHasher24::new_with_key(&keys.header) })
+    }
+}
+
+/// What a direction's key is taken apart into.
+struct Derived {
+    data: Zeroizing<[u8; 32]>,
+    header: Zeroizing<[u8; 16]>,
+}
+
+impl Derived {
+    #[inline(never)]
+    fn new(key: &[u8; 32]) -> Self {
+        let long = Zeroizing::new(transport(key, b"naptun 1 header"));
+        let mut header = Zeroizing::new([0; 16]);
+        header.copy_from_slice(&long[..16]);
+        Self { data: Zeroizing::new(transport(key, b"naptun 1 data")), header }
     }
 }
 
